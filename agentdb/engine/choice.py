@@ -1,0 +1,47 @@
+"""Which engine answers for a target."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import TypeAlias
+
+from agentdb.config import Settings, prepare_folder, require_sqlite
+from agentdb.engine.embedded import EmbeddedPostgreSQL
+from agentdb.engine.postgresql import PostgreSQL
+from agentdb.engine.sqlite import SQLite
+
+AnyEngine: TypeAlias = PostgreSQL | SQLite
+
+
+def engine_for(settings: Settings, *, template: Path | None = None) -> AnyEngine:
+    """Return the engine of the database that settings name, not yet open.
+
+    Args: template: for a database in memory, a file to begin as a copy of.
+    Raises: BadSettings when its folder cannot be made.
+    """
+    target = settings.target
+    if target.kind == "postgresql":
+        replica = settings.replica
+        return PostgreSQL(
+            target.connect_arguments(), settings, replica.connect_arguments() if replica is not None else None
+        )
+    require_sqlite()
+    if target.path is not None:
+        prepare_folder(target.path.parent, setting=target.source)
+    return SQLite(target.path, settings, template=template)
+
+
+@asynccontextmanager
+async def serving(settings: Settings) -> AsyncIterator[Settings]:
+    """Run the embedded server while the block lasts, and give settings that name it; any other database runs by itself.
+
+    Raises: BadSettings or Unavailable when it does not start.
+    """
+    target = settings.target
+    if target.kind != "embedded" or target.path is None:
+        yield settings
+        return
+    async with EmbeddedPostgreSQL(target.path) as server:
+        yield settings.over(server.target())

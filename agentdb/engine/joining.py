@@ -1,0 +1,130 @@
+"""Joining: calls that arrive while earlier ones are in flight are answered together.
+
+No artificial delay: a lone call runs at once in its own task. Each caller is answered only after its own work is
+committed, and one caller's bad row, or cancellation, touches that caller alone.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Any, Generic, TypeVar
+
+A = TypeVar("A")
+R = TypeVar("R")
+
+
+class Joiner(Generic[A, R]):
+    """Runs one call alone and many calls together.
+
+    Args:
+        alone: answers one call.
+        together: answers many: for each its result, or the exception that is its own. It raises when the batch as a
+            whole failed without effect; its members are then run one by one.
+        lanes: how many batches may be in flight at once.
+        most: how many calls make a full batch.
+    """
+
+    __slots__ = ("_alone", "_busy", "_idle", "_lanes", "_most", "_tasks", "_together", "_waiting")
+
+    def __init__(
+        self,
+        alone: Callable[[A], Awaitable[R]],
+        together: Callable[[Sequence[A]], Awaitable[Sequence[R | BaseException]]],
+        *,
+        lanes: int,
+        most: int,
+    ) -> None:
+        self._alone = alone
+        self._together = together
+        self._lanes = lanes
+        self._most = most
+        self._busy = 0
+        self._waiting: deque[tuple[A, asyncio.Future[R]]] = deque()
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._idle: asyncio.Future[None] | None = None
+
+    async def __call__(self, call: A) -> R:
+        """Answer a call, alone when nothing is in flight."""
+        if self._busy < self._lanes and not self._waiting:
+            self._busy += 1
+            try:
+                return await self._alone(call)
+            finally:
+                self._next()
+        future: asyncio.Future[R] = asyncio.get_running_loop().create_future()
+        self._waiting.append((call, future))
+        return await future
+
+    def _next(self) -> None:
+        """Give a lane that has become free to those who wait."""
+        if not self._waiting:
+            self._leave()
+            return
+        task = asyncio.get_running_loop().create_task(self._drain())
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _drain(self) -> None:
+        try:
+            while batch := self._take():
+                await self._answer(batch)
+                # Those just answered may call again: one turn of the loop lets them into the next batch.
+                await asyncio.sleep(0)
+        finally:
+            self._leave()
+
+    def _leave(self) -> None:
+        self._busy -= 1
+        if self._idle is not None and not self._busy and not self._idle.done():
+            self._idle.set_result(None)
+
+    def _take(self) -> list[tuple[A, asyncio.Future[R]]]:
+        batch: list[tuple[A, asyncio.Future[R]]] = []
+        while self._waiting and len(batch) < self._most:
+            call, future = self._waiting.popleft()
+            if not future.done():  # a caller that was cancelled while it waited has left no trace
+                batch.append((call, future))
+        return batch
+
+    async def _answer(self, batch: Sequence[tuple[A, asyncio.Future[R]]]) -> None:
+        try:
+            answers = await self._together([call for call, _ in batch])
+        except Exception:  # noqa: BLE001 (whatever it was, each member meets it alone or not at all)
+            for call, future in batch:
+                await self._answer_alone(call, future)
+            return
+        except BaseException:
+            for _, future in batch:
+                future.cancel()
+            raise
+        for (_, future), answer in zip(batch, answers, strict=True):
+            _settle(future, answer)
+
+    async def _answer_alone(self, call: A, future: asyncio.Future[R]) -> None:
+        if future.done():
+            return
+        try:
+            answer = await self._alone(call)
+        except Exception as error:  # noqa: BLE001 (it is handed to its caller)
+            _settle(future, error)
+        else:
+            _settle(future, answer)
+
+    async def close(self) -> None:
+        """Wait until everything in flight is answered."""
+        while self._busy:
+            self._idle = asyncio.get_running_loop().create_future()
+            await self._idle
+        while self._tasks:
+            await asyncio.wait(self._tasks)
+
+
+def _settle(future: asyncio.Future[Any], answer: Any) -> None:
+    if future.done():
+        return
+    if isinstance(answer, BaseException):
+        future.set_exception(answer)
+    else:
+        future.set_result(answer)

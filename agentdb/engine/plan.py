@@ -1,0 +1,314 @@
+"""Plans: SQLAlchemy statements built once, compiled once for each database, and run on the bare driver.
+
+SQLAlchemy describes; it does not execute here. A plan holds the statement's text, the order of its parameters, the
+processors that do something, and how a row becomes what the caller gets. It never contains user text: only bound
+parameters, filled in by name. What SQLAlchemy's execution context would do besides is done here: Python-side defaults,
+on-update values, and one moment from the clock for the whole statement.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any, Final, Generic, TypeVar
+
+from sqlalchemy import Column, Insert, Integer, Table, bindparam
+from sqlalchemy.engine import Dialect
+from sqlalchemy.orm import Mapper
+from sqlalchemy.sql import Executable
+from sqlalchemy.sql.compiler import SQLCompiler
+from sqlalchemy.sql.elements import BindParameter
+from sqlalchemy.types import TypeEngine
+
+from agentdb.engine.functions import writing_transaction
+from agentdb.engine.rows import Row, RowMaker, instance_maker, record_maker, value_maker
+from agentdb.engine.spelling import WholeType, Word
+from agentdb.errors import BadInput
+
+T = TypeVar("T")
+Processor = Callable[[Any], Any]
+Default = Callable[[datetime], Any]
+Parameters = Mapping[str, Any]
+
+
+class _Missing:
+    def __repr__(self) -> str:
+        return "missing"
+
+
+MISSING: Final = _Missing()
+
+
+@dataclass(frozen=True, slots=True)
+class Bind:
+    """One placeholder of a compiled statement."""
+
+    name: str
+    label: str  # what an error calls it: table.column where it is one
+    process: Processor | None
+    default: Default | None  # None: the caller must say
+
+
+@dataclass(slots=True, eq=False)
+class Plan(Generic[T]):
+    """A statement and what its rows become.
+
+    Args:
+        statement: any SQLAlchemy Core statement whose values are ``bindparam``s.
+        name: what logs and spans call it.
+        rows: a mapped class, a record class, or None for a single value.
+        columns: for INSERT and UPDATE, the keys of the columns that are bound by name.
+        echo: of an INSERT of one mapped row, the columns the database makes; the rest is known, and is not sent back.
+        point: this read touches a few small rows by a unique key, and may run where a long one may not.
+        together: how calls that arrive while others are in flight are answered by one statement.
+    """
+
+    statement: Executable
+    name: str
+    rows: type[Any] | None = None
+    columns: Sequence[str] | None = None
+    echo: Sequence[Column[Any]] | None = None
+    point: bool = False
+    together: Together | None = None
+    _compiled: dict[str, Compiled[T]] = field(default_factory=dict, repr=False)
+
+    def on(self, dialect: Dialect) -> Compiled[T]:
+        """Return this plan compiled for a dialect: made at the first call, kept for the others."""
+        compiled = self._compiled.get(dialect.name)
+        if compiled is None:
+            compiled = self._compiled[dialect.name] = Compiled(self, dialect)
+        return compiled
+
+
+@dataclass(frozen=True, slots=True)
+class Together:
+    """How many calls of one plan become one statement, on a database where that saves a round trip for each.
+
+    ``statement`` takes the callers' arguments, processed already, as one array for each parameter of the single plan.
+    Its rows are the single plan's with the caller's ordinal (from 1) behind them; where ``in_order``, they have no
+    ordinal, there is one for each caller, and their first values rise as the callers came.
+    """
+
+    statement: Executable
+    in_order: bool = False
+
+
+class Compiled(Generic[T]):
+    """A plan for one dialect."""
+
+    __slots__ = (
+        "_arrays",
+        "_steps",
+        "binds",
+        "echo",
+        "known",
+        "make",
+        "plan",
+        "tells_id",
+        "text",
+        "together",
+        "writes",
+    )
+
+    def __init__(self, plan: Plan[T], dialect: Dialect) -> None:
+        # An INSERT from a SELECT binds its columns within the SELECT.
+        selecting = isinstance(plan.statement, Insert) and plan.statement.select is not None
+        keys = list(plan.columns) if plan.columns is not None and not selecting else None
+        # SQLite tells the last row's id by itself: RETURNING would take longer than the rest of the insert.
+        self.tells_id = plan.echo is not None and dialect_tells_id(dialect)
+        statement: Any = plan.statement
+        if plan.echo is not None and not self.tells_id:
+            statement = statement.returning(*(plan.echo or statement.table.primary_key.columns))
+        compiled = statement.compile(dialect=dialect, column_keys=keys)
+        if not isinstance(compiled, SQLCompiler):
+            raise TypeError(f"plan {plan.name} is not a statement: {plan.statement!r}")
+        self.plan = plan
+        self.text = str(compiled)
+        self.writes = bool(compiled.isinsert or compiled.isupdate or compiled.isdelete) or _changes_within(compiled)
+        prefetched = {column.key: column for column in (*compiled.insert_prefetch, *compiled.update_prefetch)}
+        self.binds = tuple(
+            _bind(name, compiled.binds[name], prefetched, plan, dialect) for name in compiled.positiontup or ()
+        )
+        self._steps = tuple((bind.name, bind.process, bind.default) for bind in self.binds)
+        self.known = frozenset(bind.name for bind in self.binds)
+        entries = list(compiled._result_columns)  # noqa: SLF001
+        self.echo: Sequence[tuple[bool, int]] | None = None
+        self.make: RowMaker[T] = (
+            self._maker(entries, dialect) if plan.echo is None else self._echo_maker(plan.echo, dialect)
+        )
+        self.together, self._arrays = _joined(plan, self.binds, dialect)
+
+    def _maker(self, entries: Sequence[Any], dialect: Dialect) -> RowMaker[Any]:
+        rows = self.plan.rows
+        processors = [_loader(entry.type, dialect) for entry in entries]
+        if rows is None:
+            return value_maker(processors) if processors else (lambda row: row)
+        mapper: Mapper[Any] | None = getattr(rows, "__mapper__", None)
+        if mapper is None:
+            return record_maker(rows, processors)
+        return instance_maker(mapper, [_attribute(mapper, entry) for entry in entries], processors)
+
+    def _echo_maker(self, made: Sequence[Column[Any]], dialect: Dialect) -> RowMaker[Any]:
+        """Make the instance of what was bound, completed by what the database made: the row is not sent back."""
+        mapper: Mapper[Any] = self.plan.rows.__mapper__  # type: ignore[union-attr]
+        returned = {column.name: place for place, column in enumerate(made)}
+        bound = {bind.name: place for place, bind in enumerate(self.binds)}
+        columns = list(mapper.columns)
+        self.echo = [
+            (True, returned[column.name]) if column.name in returned else (False, bound[column.key])
+            for column in columns
+        ]
+        keys = [mapper.get_property_by_column(column).key for column in columns]
+        return instance_maker(mapper, keys, [_loader(column.type, dialect) for column in columns])
+
+    def told(self, last_id: int | None) -> list[Row]:
+        """Return the row of what SQLite made: the id, and 0 for the number of the transaction."""
+        return [[last_id if column.identity is not None else 0 for column in self.plan.echo or ()]]
+
+    def answer(self, arguments: Sequence[Any], row: Row) -> T:
+        """Return what one row of the driver is to the caller."""
+        if self.echo is not None:
+            row = [row[place] if made else arguments[place] for made, place in self.echo]
+        return self.make(row)
+
+    def gather(self, calls: Sequence[Sequence[Any]]) -> list[list[Any]]:
+        """Return the arguments of many calls as the arrays the joined statement takes."""
+        return [[call[place] for call in calls] for place in self._arrays]
+
+    def deal(self, calls: Sequence[Sequence[Any]], rows: list[Row]) -> list[T | None]:
+        """Return each caller's answer from the rows of the joined statement."""
+        if self.plan.together is not None and self.plan.together.in_order:
+            rows.sort(key=_first)
+            return [self.answer(call, row) for call, row in zip(calls, rows, strict=True)]
+        answers: list[T | None] = [None] * len(calls)
+        for row in rows:
+            place = row[-1] - 1
+            answers[place] = self.answer(calls[place], row)
+        return answers
+
+    def arguments(self, given: Parameters, now: datetime) -> list[Any]:
+        """Return the driver's arguments in their order.
+
+        Raises: BadInput for a parameter that is missing, unknown, or cannot be stored.
+        """
+        values: list[Any] = []
+        for name, process, default in self._steps:
+            value = given.get(name, MISSING)
+            if value is MISSING:
+                if default is None:
+                    raise BadInput(f"{self.binds[len(values)].label} is required")
+                value = default(now)
+            if value is not None and process is not None:
+                try:
+                    value = process(value)
+                except BadInput as error:
+                    raise BadInput(f"{self.binds[len(values)].label}: {error}") from None
+            values.append(value)
+        if not self.known.issuperset(given):
+            unknown = ", ".join(sorted(set(given) - self.known))
+            raise BadInput(f"{self.plan.name} knows no {unknown}; it takes {', '.join(sorted(self.known))}")
+        return values
+
+
+def _changes_within(compiled: SQLCompiler) -> bool:
+    """Tell whether a SELECT changes rows in a WITH clause."""
+    return any(getattr(cte.element, "is_dml", False) for cte in compiled.ctes or ())
+
+
+def _first(row: Row) -> Any:
+    return row[0]
+
+
+def batched(calls: Sequence[T], most: int) -> Iterator[Sequence[T]]:
+    """Yield runs of at most ``most``."""
+    for first in range(0, len(calls), most):
+        yield calls[first : first + most]
+
+
+def _joined(plan: Plan[Any], binds: Sequence[Bind], dialect: Dialect) -> tuple[str | None, list[int]]:
+    """Return the text that answers many calls, when the dialect passes arrays, and which argument each array is of."""
+    if plan.together is None or not dialect_passes_arrays(dialect):
+        return None, []
+    compiled = plan.together.statement.compile(dialect=dialect)  # type: ignore[attr-defined]
+    names = [bind.name for bind in binds]
+    return str(compiled), [names.index(name) for name in compiled.positiontup]
+
+
+def dialect_passes_arrays(dialect: Dialect) -> bool:
+    """Tell whether an argument may be an array."""
+    return dialect.name == "postgresql"
+
+
+def dialect_tells_id(dialect: Dialect) -> bool:
+    """Tell whether the driver tells the last inserted row's id without being asked for it in the statement."""
+    return dialect.name == "sqlite"
+
+
+def _loader(type_: TypeEngine[Any], dialect: Dialect) -> Processor | None:
+    return type_._cached_result_processor(dialect, None)  # noqa: SLF001
+
+
+def _attribute(mapper: Mapper[Any], entry: Any) -> str:
+    """Return the mapped attribute that a result column fills."""
+    for candidate in entry.objects:
+        if isinstance(candidate, Column) and candidate in mapper.columns.values():
+            return mapper.get_property_by_column(candidate).key
+    for column in mapper.columns:
+        if column.name == entry.name:
+            return mapper.get_property_by_column(column).key
+    raise TypeError(f"a row of {mapper.class_.__name__} has no place for {entry.name}")
+
+
+def _bind(
+    name: str, bind: BindParameter[Any], columns: Mapping[str, Column[Any]], plan: Plan[Any], dialect: Dialect
+) -> Bind:
+    # A word's own processor, without the detour around None: `arguments` goes around it.
+    process = (
+        bind.type.binder(dialect.name) if isinstance(bind.type, Word) else bind.type._cached_bind_processor(dialect)  # noqa: SLF001
+    )
+    if process is None and isinstance(bind.type, Integer):  # a key: SQLite would convert what is not a number
+        process = WholeType().binder(dialect.name)
+    column = columns.get(name)
+    table = getattr(plan.statement, "table", None)
+    if column is None and isinstance(table, Table) and plan.columns is not None and name in plan.columns:
+        column = table.c.get(name)
+    label = f"{column.table.name}.{column.name}" if column is not None else f"{plan.name}: {name}"
+    if column is not None:
+        inserting = isinstance(plan.statement, Insert)
+        return Bind(name, label, process, column_default(column, inserting=inserting))
+    if bind.required or (bind.value is None and bind.callable is None and not bind.unique):
+        return Bind(name, label, process, None)
+    constant = bind.effective_value
+    return Bind(name, label, process, lambda _now: constant)
+
+
+def column_default(column: Column[Any], *, inserting: bool) -> Default | None:
+    """Return what a column holds when the caller does not say; None when the caller must."""
+    if "clock" in column.info:
+        return lambda now: now
+    default = column.default if inserting else column.onupdate
+    if default is not None and default.is_scalar:
+        value = default.arg  # type: ignore[attr-defined]
+        return lambda _now: value
+    if default is not None and default.is_callable:
+        make = default.arg  # type: ignore[attr-defined]
+        return lambda _now: make(None)
+    return (lambda _now: None) if inserting and column.nullable else None
+
+
+def generated(column: Column[Any]) -> bool:
+    """Tell whether the database alone makes this column's value."""
+    if column.identity is not None:
+        return True
+    return isinstance(getattr(column.server_default, "arg", None), writing_transaction)
+
+
+def bound_columns(table: Table) -> list[Column[Any]]:
+    """Return the columns of a table that an insert binds."""
+    return [column for column in table.columns if not generated(column)]
+
+
+def of(column: Column[Any], name: str | None = None) -> BindParameter[Any]:
+    """Return a parameter of a column's own type."""
+    return bindparam(name or column.key, type_=column.type)

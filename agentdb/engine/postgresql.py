@@ -1,0 +1,305 @@
+"""PostgreSQL over asyncpg: a bare pool, one round trip where one is enough, COPY for bulk."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from contextlib import asynccontextmanager
+from datetime import datetime, timedelta
+from functools import partial
+from typing import Any, Final, TypeVar
+
+import asyncpg
+from sqlalchemy import Table
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from agentdb import clock
+from agentdb.config import Settings
+from agentdb.engine.connection import Work
+from agentdb.engine.dialects import POSTGRESQL, PooledPostgreSQL, engine_over
+from agentdb.engine.joining import Joiner
+from agentdb.engine.plan import Compiled, Parameters, Plan
+from agentdb.engine.pool import Pool
+from agentdb.engine.postgresql_connection import clean, connect, discard, milliseconds, usable
+from agentdb.engine.postgresql_errors import translate
+from agentdb.engine.postgresql_transaction import MOST_JOINED, PostgreSQLTransaction, changed, copy_rows
+from agentdb.engine.retrying import retrying
+from agentdb.errors import AgentDBError, BadSettings
+
+T = TypeVar("T")
+R = TypeVar("R")
+Driver = Any  # asyncpg.Connection: the package carries no types
+
+OLDEST: Final = 16
+CLOCK_TRUSTED_FOR: Final = 300.0
+LANES: Final = 2  # measured: one leaves the server idle while rows are made, three only split the batches
+
+
+class PostgreSQL:
+    """One PostgreSQL database."""
+
+    chains = True
+    dialect = POSTGRESQL
+
+    def __init__(
+        self, arguments: Mapping[str, Any], settings: Settings, replica: Mapping[str, Any] | None = None
+    ) -> None:
+        self._settings = settings
+        self._pooler = settings.pooler == "transaction"
+        self._joining = settings.joining
+        self._pool = self._pool_over(arguments)
+        self._replica = self._pool_over(replica) if replica is not None else None
+        self._joiners: dict[int, Joiner[list[Any], Any]] = {}
+        self._ahead = timedelta(0)
+        self._measured_at = float("-inf")
+        self._measuring: asyncio.Task[None] | None = None
+        self._sessions: AsyncEngine | None = None
+
+    def _pool_over(self, arguments: Mapping[str, Any]) -> Pool[Driver]:
+        return Pool(
+            connect=partial(connect, self._with_timeouts(arguments)),
+            usable=usable,
+            clean=clean,
+            discard=discard,
+            size=self._settings.pool_size,
+            timeout_seconds=self._settings.pool_timeout_seconds,
+        )
+
+    def _with_timeouts(self, arguments: Mapping[str, Any]) -> dict[str, Any]:
+        """Return connect arguments with the server's timeouts, which a transaction pooler would refuse."""
+        merged = {**arguments, "timeout": self._settings.connect_timeout_seconds}
+        if self._pooler:
+            own = {name: value for name, value in merged.get("server_settings", {}).items() if name != "search_path"}
+            return {**merged, "server_settings": own, "statement_cache_size": 0}
+        return {**merged, "server_settings": {**merged.get("server_settings", {}), **self._timeouts()}}
+
+    def _timeouts(self) -> dict[str, str]:
+        settings = self._settings
+        return {
+            "statement_timeout": milliseconds(settings.statement_timeout_seconds),
+            "lock_timeout": milliseconds(settings.lock_timeout_seconds),
+            "idle_in_transaction_session_timeout": milliseconds(settings.idle_in_transaction_timeout_seconds),
+        }
+
+    async def open(self) -> None:
+        """Connect once, check the server's version, and measure its clock."""
+        connection = await self._pool.acquire()
+        try:
+            major = connection.get_server_version().major
+            if major < OLDEST:
+                raise BadSettings(f"PostgreSQL {major} is too old; {OLDEST} is the oldest that is supported")
+        finally:
+            self._pool.release(connection)
+        await self._measure_clock()
+
+    async def close(self) -> None:
+        """Let what is in flight finish, and close every connection."""
+        for joiner in self._joiners.values():
+            await joiner.close()
+        if self._measuring is not None:
+            self._measuring.cancel()
+            await asyncio.wait([self._measuring])
+        await self._pool.close()
+        if self._replica is not None:
+            await self._replica.close()
+
+    async def reconnect(self) -> None:
+        """Let go of idle connections: those made before a migration know nothing of the types it brought."""
+        await self._pool.drain()
+
+    # The clock
+
+    def now(self) -> datetime:
+        """Return the server's present moment: this machine's, and the measured difference."""
+        running = asyncio.get_running_loop()
+        if running.time() - self._measured_at > CLOCK_TRUSTED_FOR and self._measuring is None:
+            self._measured_at = running.time()
+            self._measuring = running.create_task(self._measure_again())
+        return clock.now(self._ahead)
+
+    async def _measure_again(self) -> None:
+        try:
+            await self._measure_clock()
+        except AgentDBError:
+            self._measured_at = float("-inf")  # the next call tries again
+        finally:
+            self._measuring = None
+
+    async def _measure_clock(self) -> None:
+        """Take the difference to the server's clock from the quickest of three answers."""
+        quickest = float("inf")
+        for _ in range(3):
+            loop = asyncio.get_running_loop()
+            before, asked = loop.time(), datetime.now().astimezone()
+            there = (await self._fetch(self._pool, "SELECT clock_timestamp()", ()))[0][0]
+            took = loop.time() - before
+            if took < quickest:
+                quickest = took
+                self._ahead = there - asked - timedelta(seconds=took / 2)
+        self._measured_at = asyncio.get_running_loop().time()
+
+    # Single statements: the server's own implicit transaction, and nothing around it
+
+    async def fetch_one(self, plan: Plan[T], parameters: Parameters) -> T | None:
+        """Return the first row of a plan, or None."""
+        compiled = plan.on(POSTGRESQL)
+        arguments = compiled.arguments(parameters, self.now())
+        try:
+            if compiled.together is not None and self._joining and not self._pooler:
+                joiner = self._joiners.get(id(compiled)) or self._joiner(compiled)
+                answer: T | None = await joiner(arguments)
+                return answer
+            return await self._one(compiled, arguments)
+        except AgentDBError:
+            raise
+        except Exception as error:
+            raise translate(error, plan, parameters) from error
+
+    async def _one(self, compiled: Compiled[T], arguments: Sequence[Any]) -> T | None:
+        rows = await self._fetch(self._pool, compiled.text, arguments)
+        return compiled.answer(arguments, rows[0]) if rows else None
+
+    async def fetch_all(self, plan: Plan[T], parameters: Parameters) -> list[T]:
+        """Return all rows of a plan."""
+        compiled = plan.on(POSTGRESQL)
+        arguments = compiled.arguments(parameters, self.now())
+        try:
+            rows = await self._fetch(self._pool, compiled.text, arguments)
+        except Exception as error:
+            raise translate(error, plan, parameters) from error
+        return [compiled.make(row) for row in rows]
+
+    async def execute(self, plan: Plan[Any], parameters: Parameters) -> int:
+        """Run a plan, and return how many rows it changed."""
+        if self._pooler:
+            async with self.transaction(writes=True) as transaction:
+                return await transaction.execute(plan, parameters)
+        compiled = plan.on(POSTGRESQL)
+        arguments = compiled.arguments(parameters, self.now())
+        connection = self._pool.take() or await self._pool.acquire()
+        clean = False
+        try:
+            status = await connection.execute(compiled.text, *arguments)
+            clean = True
+        except Exception as error:
+            clean = isinstance(error, asyncpg.PostgresError)
+            raise translate(error, plan, parameters) from error
+        finally:
+            self._pool.release(connection, clean=clean)
+        return changed(status)
+
+    async def _fetch(self, pool: Pool[Driver], text: str, arguments: Sequence[Any]) -> list[Any]:
+        """Return a statement's rows; the driver's errors pass through."""
+        connection = pool.take() or await pool.acquire()
+        clean = False
+        try:
+            if self._pooler:
+                # Behind a transaction pooler parse and execute could reach two servers: only a transaction holds one.
+                async with connection.transaction():
+                    await connection.execute(self._limits())
+                    rows: list[Any] = await connection.fetch(text, *arguments)
+            else:
+                rows = await connection.fetch(text, *arguments)
+            clean = True
+        except asyncpg.PostgresError:
+            clean = True
+            raise
+        finally:
+            pool.release(connection, clean=clean)
+        return rows
+
+    def beginning(self, begin: str) -> str:
+        """Return what begins a transaction: behind a pooler its timeouts are set in the same round trip."""
+        return f"{begin}; {self._limits()}" if self._pooler else begin
+
+    def _limits(self) -> str:
+        return "; ".join(f"SET LOCAL {name} = {value}" for name, value in self._timeouts().items())
+
+    # Joining
+
+    def _joiner(self, compiled: Compiled[Any]) -> Joiner[list[Any], Any]:
+        joiner: Joiner[list[Any], Any] = Joiner(
+            partial(self._one, compiled), partial(self._together, compiled), lanes=LANES, most=MOST_JOINED
+        )
+        self._joiners[id(compiled)] = joiner
+        return joiner
+
+    async def _together(self, compiled: Compiled[Any], calls: Sequence[Sequence[Any]]) -> list[Any]:
+        """Answer many calls of one plan by one statement; any failure has stored nothing."""
+        if len(calls) == 1:
+            return [await self._one(compiled, calls[0])]
+        rows = await self._fetch(self._pool, compiled.together or "", compiled.gather(calls))
+        return compiled.deal(calls, rows)
+
+    # Several statements
+
+    @asynccontextmanager
+    async def transaction(self, *, writes: bool) -> AsyncIterator[PostgreSQLTransaction]:
+        """Begin; commit when the block is left, roll back when an error leaves it."""
+        pool = self._pool if writes or self._replica is None else self._replica
+        connection = pool.take() or await pool.acquire()
+        transaction = PostgreSQLTransaction(self, connection, writes=writes)
+        clean = False
+        try:
+            await transaction.begin()
+            try:
+                yield transaction
+                await transaction.commit()
+                clean = True
+            except Exception:
+                # Rolled back before the error arrives, so that whoever handles it finds the locks gone.
+                clean = await transaction.rollback()
+                raise
+        finally:
+            await transaction.end()
+            pool.release(connection, clean=clean)
+
+    async def run(self, work: Work[R]) -> R:
+        """Run a script in a transaction of its own, again when another was in its way."""
+
+        async def attempt() -> R:
+            async with self.transaction(writes=True) as transaction:
+                return await transaction.run(work)
+
+        return await retrying(attempt, attempts=self._settings.retry_attempts)
+
+    async def insert_many(self, table: Table, rows: Iterable[Mapping[str, Any]]) -> int:
+        """Insert rows by COPY, all or none."""
+        if self._pooler:
+            async with self.transaction(writes=True) as transaction:
+                return await transaction.insert_many(table, rows)
+        connection = self._pool.take() or await self._pool.acquire()
+        clean = False
+        try:
+            stored = await copy_rows(connection, table, rows, self.now())
+            clean = True
+        except AgentDBError:
+            clean = True
+            raise
+        finally:
+            self._pool.release(connection, clean=clean)
+        return stored
+
+    async def stream(self, plan: Plan[T], parameters: Parameters, *, batch: int = 500) -> AsyncIterator[T]:
+        """Yield rows as they come, from one snapshot, through a cursor of the server."""
+        async with self.transaction(writes=False) as transaction:
+            async for row in transaction.stream(plan, parameters, batch=batch):
+                yield row
+
+    # SQLAlchemy's way in
+
+    def sessions(self) -> AsyncEngine:
+        """Return a SQLAlchemy engine over this pool."""
+        if self._sessions is None:
+            self._sessions = engine_over("postgresql", self._adapted)
+        return self._sessions
+
+    async def _adapted(self) -> PooledPostgreSQL:
+        connection = self._pool.take() or await self._pool.acquire()
+        adapted = PooledPostgreSQL(self.sessions().dialect.dbapi, connection, prepared_statement_cache_size=0)  # type: ignore[no-untyped-call]
+        adapted.give_back = partial(self._pool.release, connection, clean=False)
+        return adapted
+
+    def state(self) -> dict[str, int]:
+        """Return how the pool is doing."""
+        return {"in_use": self._pool.in_use, "waiting": self._pool.waiting, "size": self._settings.pool_size}

@@ -1,0 +1,282 @@
+"""An open transaction on PostgreSQL."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from contextlib import asynccontextmanager
+from datetime import datetime
+from typing import TYPE_CHECKING, Any, Final, TypeVar
+
+import asyncpg
+from sqlalchemy import Table
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from agentdb.engine.connection import Script, Want, Work
+from agentdb.engine.dialects import POSTGRESQL, LentPostgreSQL, connection_over
+from agentdb.engine.plan import Parameters, Plan, batched
+from agentdb.engine.postgresql_errors import translate
+from agentdb.engine.statements import bulk_plan, rows_of, with_row
+from agentdb.engine.turns import Turns
+from agentdb.errors import BadInput, ReadOnly
+
+if TYPE_CHECKING:
+    from agentdb.engine.postgresql import PostgreSQL
+
+T = TypeVar("T")
+R = TypeVar("R")
+Driver = Any  # asyncpg.Connection: the package carries no types
+
+MOST_JOINED: Final = 512
+_COPYING: Final = "agentdb_copying"
+_HALF: Final = "agentdb_half"
+
+
+class PostgreSQLTransaction:
+    """A transaction on one connection, for one task at a time."""
+
+    chains = True
+
+    def __init__(self, engine: PostgreSQL, connection: Driver, *, writes: bool) -> None:
+        self._engine = engine
+        self._connection = connection
+        self._writes = writes
+        self._turns = Turns()
+
+    def now(self) -> datetime:
+        """Return the database's present moment."""
+        return self._engine.now()
+
+    async def begin(self) -> None:
+        """Begin: to write, or to read one snapshot."""
+        text = "BEGIN" if self._writes else "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY"
+        try:
+            await self._connection.execute(self._engine.beginning(text))
+        except Exception as error:
+            raise translate(error) from error
+
+    async def commit(self) -> None:
+        """Commit.
+
+        Raises: BadInput when an earlier error was swallowed: nothing can be committed then.
+        """
+        self._turns.close()
+        if self._turns.failed:
+            raise BadInput("the unit had failed and is rolled back; let its error leave the block, or use a savepoint")
+        try:
+            status = await self._connection.execute("COMMIT")
+        except Exception as error:
+            raise translate(error) from error
+        if status != "COMMIT":
+            raise BadInput("the unit had failed and was rolled back; let its error leave the block, or use a savepoint")
+
+    async def rollback(self) -> bool:
+        """Roll back, and tell whether the connection is clean."""
+        self._turns.close()
+        try:
+            if self._connection.is_in_transaction():
+                await self._connection.execute("ROLLBACK")
+        except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError):
+            return False
+        return not self._connection.is_in_transaction()
+
+    async def end(self) -> None:
+        """Refuse whatever comes after the block."""
+        self._turns.close()
+
+    def _only_if_writing(self, what: str, *, writes: bool) -> None:
+        if writes and not self._writes:
+            raise ReadOnly(f"{what} writes, and this unit only reads; open it with write()")
+
+    async def fetch_one(self, plan: Plan[T], parameters: Parameters) -> T | None:
+        """Return the first row of a plan, or None."""
+        compiled = plan.on(POSTGRESQL)
+        arguments = compiled.arguments(parameters, self.now())
+        self._only_if_writing(plan.name, writes=compiled.writes)
+        rows = await self._fetch(plan, compiled.text, arguments, parameters)
+        return compiled.answer(arguments, rows[0]) if rows else None
+
+    async def fetch_all(self, plan: Plan[T], parameters: Parameters) -> list[T]:
+        """Return all rows of a plan."""
+        compiled = plan.on(POSTGRESQL)
+        arguments = compiled.arguments(parameters, self.now())
+        self._only_if_writing(plan.name, writes=compiled.writes)
+        return [compiled.make(row) for row in await self._fetch(plan, compiled.text, arguments, parameters)]
+
+    async def _fetch(self, plan: Plan[Any], text: str, arguments: Sequence[Any], parameters: Parameters) -> list[Any]:
+        with self._turns.take():
+            try:
+                rows: list[Any] = await self._connection.fetch(text, *arguments)
+            except Exception as error:
+                raise translate(error, plan, parameters) from error
+        return rows
+
+    async def execute(self, plan: Plan[Any], parameters: Parameters) -> int:
+        """Run a plan, and return how many rows it changed."""
+        compiled = plan.on(POSTGRESQL)
+        arguments = compiled.arguments(parameters, self.now())
+        self._only_if_writing(plan.name, writes=compiled.writes)
+        with self._turns.take():
+            try:
+                status = await self._connection.execute(compiled.text, *arguments)
+            except Exception as error:
+                raise translate(error, plan, parameters) from error
+        return changed(status)
+
+    async def run(self, work: Work[R]) -> R:
+        """Run a script's statements one after another; an error between them, too, leaves the unit failed."""
+        try:
+            return await self._run(work())
+        except BaseException:
+            self._turns.failed = True
+            raise
+
+    async def _run(self, script: Script[R]) -> R:
+        answer: Any = None
+        while True:
+            try:
+                step = script.send(answer)
+            except StopIteration as stop:
+                result: R = stop.value
+                return result
+            match step.want:
+                case Want.ONE:
+                    answer = await self.fetch_one(step.plan, step.parameters)
+                case Want.ALL:
+                    answer = await self.fetch_all(step.plan, step.parameters)
+                case Want.COUNT:
+                    answer = await self.execute(step.plan, step.parameters)
+                case Want.EACH:
+                    answer = await self._fetch_each(step.plan, step.calls)
+
+    async def _fetch_each(self, plan: Plan[Any], calls: Sequence[Parameters]) -> list[Any]:
+        """Return the first row of a plan for each call: together, where the plan can."""
+        compiled = plan.on(POSTGRESQL)
+        if compiled.together is None or len(calls) < 2:
+            return [await self.fetch_one(plan, call) for call in calls]
+        now = self.now()
+        answers: list[Any] = []
+        for some in batched([compiled.arguments(call, now) for call in calls], MOST_JOINED):
+            rows = await self._fetch(plan, compiled.together, compiled.gather(some), {})
+            answers.extend(compiled.deal(some, rows))
+        return answers
+
+    async def insert_many(self, table: Table, rows: Iterable[Mapping[str, Any]]) -> int:
+        """Insert rows by COPY, all or none."""
+        self._only_if_writing(table.name, writes=True)
+        with self._turns.take():
+            return await copy_rows(self._connection, table, rows, self.now())
+
+    async def stream(self, plan: Plan[T], parameters: Parameters, *, batch: int = 500) -> AsyncIterator[T]:
+        """Yield rows as they come, through a cursor of the server."""
+        compiled = plan.on(POSTGRESQL)
+        arguments = compiled.arguments(parameters, self.now())
+        try:
+            with self._turns.take():
+                cursor = await self._connection.cursor(compiled.text, *arguments)
+            while True:
+                with self._turns.take():
+                    rows = await cursor.fetch(batch)
+                if not rows:
+                    return
+                for row in rows:
+                    yield compiled.make(row)
+        except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError) as error:
+            raise translate(error, plan, parameters) from error
+
+    @asynccontextmanager
+    async def savepoint(self) -> AsyncIterator[None]:
+        """Undo only what happens inside, when an error leaves it."""
+        name = self._turns.savepoint()
+        await self._command(f"SAVEPOINT {name}")
+        try:
+            yield
+        except Exception:
+            self._turns.failed = False
+            await self._command(f"ROLLBACK TO SAVEPOINT {name}")
+            raise
+        except BaseException:
+            self._turns.failed = True  # cancelled: undone with the whole unit, if somebody catches this
+            raise
+        await self._command(f"RELEASE SAVEPOINT {name}")
+
+    async def _command(self, text: str) -> None:
+        with self._turns.take():
+            try:
+                await self._connection.execute(text)
+            except Exception as error:
+                raise translate(error) from error
+
+    def lend(self) -> AsyncConnection:
+        """Give SQLAlchemy this transaction's own driver connection."""
+        self._turns.refuse_after_the_end()
+        engine = self._engine.sessions()
+        adapted = LentPostgreSQL(engine.dialect.dbapi, self._connection, prepared_statement_cache_size=0)  # type: ignore[no-untyped-call]
+        return connection_over(engine, adapted)
+
+
+def changed(status: str) -> int:
+    """Return the number of rows in a command's status, such as ``UPDATE 3``."""
+    last = status.rpartition(" ")[2]
+    return int(last) if last.isdigit() else 0
+
+
+async def copy_rows(connection: Driver, table: Table, rows: Iterable[Mapping[str, Any]], now: datetime) -> int:
+    """COPY rows into a table, all or none, and return how many.
+
+    Raises: Conflict and its like naming the first offending row, which is found by halving and undone.
+    """
+    given = list(rows)
+    if not given:
+        return 0
+    plan = bulk_plan(table, given)
+    records = rows_of(plan.on(POSTGRESQL), given, now)
+    columns = [table.c[key].name for key in plan.columns or ()]
+    inside = connection.is_in_transaction()
+    try:
+        if inside:
+            await connection.execute(f"SAVEPOINT {_COPYING}")
+        await _copy(connection, table, columns, records)
+        if inside:
+            await connection.execute(f"RELEASE SAVEPOINT {_COPYING}")
+    except (asyncpg.DataError, asyncpg.IntegrityConstraintViolationError) as error:
+        place, refusal = await _first_refused(connection, table, columns, records, error, inside=inside)
+        raise with_row(translate(refusal, plan, given[place]), place) from refusal
+    except Exception as error:
+        raise translate(error, plan) from error
+    return len(records)
+
+
+async def _copy(connection: Driver, table: Table, columns: Sequence[str], records: Sequence[Sequence[Any]]) -> None:
+    await connection.copy_records_to_table(table.name, records=records, columns=columns)
+
+
+async def _first_refused(
+    connection: Driver,
+    table: Table,
+    columns: Sequence[str],
+    records: Sequence[Sequence[Any]],
+    refusal: Exception,
+    *,
+    inside: bool,
+) -> tuple[int, Exception]:
+    """Return the position of the first row that the table refuses, after those before it, and why.
+
+    Args: refusal: why it refuses them all; a later row's unique value is noticed before an earlier row's reference.
+    Cost: about twice the rows, copied and rolled back.
+    """
+    first, end = 0, len(records)
+    await connection.execute(f"ROLLBACK TO SAVEPOINT {_COPYING}" if inside else f"BEGIN; SAVEPOINT {_COPYING}")
+    try:
+        while end - first > 1:
+            middle = (first + end) // 2
+            await connection.execute(f"SAVEPOINT {_HALF}")
+            try:
+                await _copy(connection, table, columns, records[first:middle])
+            except (asyncpg.DataError, asyncpg.IntegrityConstraintViolationError) as error:
+                await connection.execute(f"ROLLBACK TO SAVEPOINT {_HALF}")
+                end, refusal = middle, error
+            else:
+                first = middle
+    finally:
+        await connection.execute(f"ROLLBACK TO SAVEPOINT {_COPYING}" if inside else "ROLLBACK")
+    return first, refusal

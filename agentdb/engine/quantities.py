@@ -1,0 +1,101 @@
+"""How moments and money are stored."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from decimal import Context, Decimal, Inexact, InvalidOperation
+from typing import Any, Final
+
+from sqlalchemy import BigInteger, DateTime, Integer
+
+from agentdb.engine.spelling import Processor, Word
+from agentdb.errors import BadInput
+
+
+class MomentType(Word):
+    """An instant: aware UTC in and out; text of fixed width on SQLite, which sorts as time."""
+
+    impl = DateTime
+    python = datetime
+    on_postgresql = DateTime(timezone=True)
+
+    def binder(self, dialect: str) -> Processor:
+        """Refuse what has no time zone."""
+        return _moment_text if dialect == "sqlite" else _moment
+
+    def loader(self, dialect: str) -> Processor | None:
+        """Parse SQLite's text; asyncpg gives aware UTC already."""
+        return datetime.fromisoformat if dialect == "sqlite" else None
+
+
+def _moment(value: Any) -> datetime:
+    if not isinstance(value, datetime) or value.utcoffset() is None:
+        raise BadInput(f"a moment needs a date, a time and a time zone, not {value!r}; use datetime.now(UTC)")
+    try:
+        return value if value.tzinfo is UTC else value.astimezone(UTC)
+    except OverflowError:
+        raise BadInput(f"{value!r} is in UTC before the year 1 or after 9999") from None
+
+
+class _Latest:
+    """The last moment that was spelled: a row has the same one several times."""
+
+    spelled: tuple[object, str] = (None, "")
+
+
+def _moment_text(value: Any) -> str:
+    known, text = _Latest.spelled
+    if known is not value:
+        text = _moment(value).isoformat(timespec="microseconds")
+        _Latest.spelled = (value, text)
+    return text
+
+
+NANO: Final = Decimal("0.000000001")
+_exact: Final = Context(prec=60)
+_strict: Final = Context(prec=28, traps=[Inexact, InvalidOperation])
+_BEYOND: Final = 10**10
+
+
+class MoneyType(Word):
+    """US dollars as a whole number of billionths: exact sums on both databases."""
+
+    impl = BigInteger
+    python = Decimal
+    on_postgresql = BigInteger()
+    on_sqlite = Integer()
+
+    def binder(self, dialect: str) -> Processor:  # noqa: ARG002
+        """Refuse floats, and what nine places do not hold."""
+        return billionths
+
+    def loader(self, dialect: str) -> Processor:  # noqa: ARG002
+        """Return dollars with nine places."""
+        return dollars
+
+
+def billionths(value: Any) -> int:
+    """Return an amount of dollars in billionths.
+
+    Raises: BadInput for floats, for what is finer than nine places and for what is beyond 64 bits.
+    """
+    if isinstance(value, bool) or not isinstance(value, int | Decimal):
+        raise BadInput(f"money is a Decimal or an int, not {type(value).__name__}; write Decimal('0.10')")
+    amount = Decimal(value)
+    if not amount.is_finite():
+        raise BadInput(f"money is a finite amount, not {value}")
+    # Compared first: a number of a million digits is not worked out.
+    if not -_BEYOND < amount < _BEYOND:
+        raise BadInput("these dollars are more than the 9.2 billion a column holds")
+    try:
+        whole = int(_exact.scaleb(_strict.quantize(amount, NANO), 9))
+    except Inexact:
+        raise BadInput(f"{value} dollars have more than nine decimal places; round them first") from None
+    if not -(2**63) <= whole < 2**63:
+        raise BadInput(f"{value} dollars are more than the 9.2 billion a column holds")
+    return whole
+
+
+def dollars(whole: Any) -> Decimal:
+    """Return billionths (an integer, or a database's sum of such) as dollars with nine places."""
+    return _exact.scaleb(Decimal(int(whole)), -9)

@@ -1,0 +1,214 @@
+"""One SQLite connection and its thread: aiosqlite owns both, and a whole piece of work goes there in one hop."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import sqlite3
+import time
+from collections.abc import Callable, Mapping
+from functools import partial
+from pathlib import Path
+from typing import Any, Final, Literal, TypeVar
+
+import aiosqlite
+
+from agentdb.engine.connection import Step, Want, Work
+from agentdb.engine.dialects import SQLITE
+from agentdb.engine.plan import Compiled, Plan
+from agentdb.engine.sqlite_errors import translate
+from agentdb.errors import AgentDBError, BadSettings, Unavailable
+
+T = TypeVar("T")
+R = TypeVar("R")
+Task = Callable[[sqlite3.Connection], R]
+
+STATEMENTS_KEPT: Final = 512
+CACHE_KIB: Final = 64 * 1024
+STEPS_BETWEEN_LOOKS: Final = 50_000  # of SQLite's virtual machine: a few milliseconds
+
+
+class SQLiteConnection:
+    """A connection that lives on a thread of its own."""
+
+    def __init__(self, driver: aiosqlite.Connection, *, limit_seconds: float | None) -> None:
+        self.driver = driver
+        self._limit = limit_seconds
+        self._deadline = float("inf")
+        self._answer: asyncio.Future[Any] | None = None
+
+    @classmethod
+    async def open(
+        cls, path: Path, pragmas: Mapping[str, Any], *, limit_seconds: float | None = None
+    ) -> SQLiteConnection:
+        """Open a connection.
+
+        Args: limit_seconds: how long one hop may take before it is ended; None, for a writer: never.
+        """
+        driver = aiosqlite.connect(path, isolation_level=None, cached_statements=STATEMENTS_KEPT)
+        driver._thread.daemon = True  # noqa: SLF001 (as SQLAlchemy does: a forgotten close must not hold the interpreter)
+        try:
+            await driver
+            connection = cls(driver, limit_seconds=limit_seconds)
+            await connection.hop(lambda raw: connection._prepare(raw, pragmas))
+        except (sqlite3.Error, ValueError) as error:
+            driver.stop()
+            raise translate(error) from error
+        except BaseException:
+            driver.stop()
+            raise
+        return connection
+
+    def _prepare(self, raw: sqlite3.Connection, pragmas: Mapping[str, Any]) -> None:
+        apply_pragmas(raw, pragmas)
+        if self._limit is not None:
+            raw.set_progress_handler(self._overdue, STEPS_BETWEEN_LOOKS)
+
+    def _overdue(self) -> bool:
+        """Tell, on the thread, whether nobody waits for this hop's answer any more, or it has taken too long."""
+        return time.monotonic() > self._deadline or (self._answer is not None and self._answer.cancelled())
+
+    def _within_limit(self, limit: float, answer: asyncio.Future[Any], task: Callable[[], R]) -> R:
+        self._deadline, self._answer = time.monotonic() + limit, answer
+        return task()
+
+    async def hop(self, task: Task[R]) -> R:
+        """Run a function on the connection's thread, and return what it returns.
+
+        A cancelled caller leaves the function running, but for a read, which ends soon: the connection must be cleaned
+        before its next use.
+        """
+        driver = self.driver
+        raw = driver._connection  # noqa: SLF001
+        if raw is None:
+            raise Unavailable("the database is closed; open it again before using it")
+        future: asyncio.Future[R] = asyncio.get_running_loop().create_future()
+        work = partial(task, raw)
+        if self._limit is not None:
+            work = partial(self._within_limit, self._limit, future, work)
+        # aiosqlite's own queue, as SQLAlchemy uses it: its _execute would put the arguments into a debug log.
+        driver._tx.put_nowait((future, work))  # noqa: SLF001
+        return await future
+
+    def usable(self) -> bool:
+        """Tell whether the connection is open."""
+        return self.driver._connection is not None  # noqa: SLF001
+
+    async def clean(self) -> bool:
+        """Wait for what a cancelled caller left running, and roll back what it left open."""
+        try:
+            await self.hop(_roll_back)
+        except (sqlite3.Error, AgentDBError):
+            return False
+        return True
+
+    async def close(self) -> None:
+        """Close the connection and end its thread."""
+        if self.usable():
+            await self.driver.close()
+            thread = self.driver._thread  # noqa: SLF001
+            await asyncio.to_thread(thread.join)
+
+
+def _roll_back(raw: sqlite3.Connection) -> None:
+    if raw.in_transaction:
+        raw.execute("ROLLBACK")
+
+
+def apply_pragmas(raw: sqlite3.Connection, pragmas: Mapping[str, Any]) -> None:
+    """Set pragmas in their order: the busy timeout comes first, since changing the journal mode may have to wait."""
+    for name, value in pragmas.items():
+        raw.execute(f"PRAGMA {name} = {value}").fetchall()
+
+
+def pragmas(
+    *, busy_seconds: float, synchronous: str, kind: Literal["writer", "reader", "inline"]
+) -> dict[str, str | int]:
+    """Return what a connection of a kind is set to."""
+    common: dict[str, str | int] = {
+        "busy_timeout": 0 if kind == "inline" else round(busy_seconds * 1000),
+        "journal_mode": "WAL",
+        "synchronous": synchronous,
+        "foreign_keys": "ON",
+        "recursive_triggers": "ON",
+        "cache_size": -CACHE_KIB,
+        "temp_store": "MEMORY",
+    }
+    return common if kind == "writer" else {**common, "query_only": "ON"}
+
+
+def make_file(path: Path) -> None:
+    """Make the database file for its owner alone, when there is none.
+
+    Raises: BadSettings when the folder cannot be written.
+    """
+    try:
+        os.close(os.open(path, os.O_RDWR | os.O_CREAT, 0o600))
+    except OSError as error:
+        raise BadSettings(
+            f"the database file {path} cannot be opened for writing ({error.strerror}); check AGENTDB_FOLDER or the URL"
+        ) from error
+
+
+# Work for the thread
+
+
+def fetch(
+    raw: sqlite3.Connection, compiled: Compiled[Any], arguments: list[Any], values: Mapping[str, Any]
+) -> list[Any]:
+    """Return the driver's rows of a plan; the statement runs to its end."""
+    try:
+        cursor = raw.execute(compiled.text, arguments)
+        return compiled.told(cursor.lastrowid) if compiled.tells_id else cursor.fetchall()
+    except Exception as error:
+        raise translate(error, raw, compiled.plan, values) from error
+
+
+def fetch_all(
+    raw: sqlite3.Connection, compiled: Compiled[T], arguments: list[Any], values: Mapping[str, Any]
+) -> list[T]:
+    """Return all rows of a plan."""
+    return [compiled.answer(arguments, row) for row in fetch(raw, compiled, arguments, values)]
+
+
+def fetch_one(
+    raw: sqlite3.Connection, compiled: Compiled[T], arguments: list[Any], values: Mapping[str, Any]
+) -> T | None:
+    """Return the first row of a plan, or None."""
+    rows = fetch(raw, compiled, arguments, values)
+    return compiled.answer(arguments, rows[0]) if rows else None
+
+
+def execute(raw: sqlite3.Connection, compiled: Compiled[Any], arguments: list[Any], values: Mapping[str, Any]) -> int:
+    """Run a plan, and return how many rows it changed."""
+    try:
+        cursor = raw.execute(compiled.text, arguments)
+        cursor.fetchall()
+    except Exception as error:
+        raise translate(error, raw, compiled.plan, values) from error
+    return max(cursor.rowcount, 0)
+
+
+def run_script(raw: sqlite3.Connection, work: Work[R], now: Any) -> R:
+    """Run a script's statements one after another."""
+    script = work()
+    answer: Any = None
+    while True:
+        try:
+            step: Step = script.send(answer)
+        except StopIteration as stop:
+            result: R = stop.value
+            return result
+        plan: Plan[Any] = step.plan
+        compiled = plan.on(SQLITE)
+        if step.want is Want.EACH:
+            answer = [fetch_one(raw, compiled, compiled.arguments(call, now), call) for call in step.calls]
+            continue
+        arguments = compiled.arguments(step.parameters, now)
+        match step.want:
+            case Want.ONE:
+                answer = fetch_one(raw, compiled, arguments, step.parameters)
+            case Want.ALL:
+                answer = fetch_all(raw, compiled, arguments, step.parameters)
+            case Want.COUNT:
+                answer = execute(raw, compiled, arguments, step.parameters)

@@ -1,0 +1,170 @@
+"""An open transaction on SQLite."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import AsyncIterator, Iterable, Mapping
+from contextlib import asynccontextmanager
+from datetime import datetime
+from functools import partial
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from sqlalchemy import Table
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from agentdb.engine import sqlite_connection as thread
+from agentdb.engine import sqlite_writing as writing
+from agentdb.engine.connection import Work
+from agentdb.engine.dialects import SQLITE, LentSQLite, connection_over
+from agentdb.engine.plan import Parameters, Plan
+from agentdb.engine.sqlite_connection import SQLiteConnection
+from agentdb.engine.sqlite_errors import translate
+from agentdb.engine.turns import Turns
+from agentdb.errors import BadInput, ReadOnly
+
+if TYPE_CHECKING:
+    from agentdb.engine.sqlite import SQLite
+
+T = TypeVar("T")
+R = TypeVar("R")
+
+
+class SQLiteTransaction:
+    """A transaction on one connection, for one task at a time; it begins with its first statement, in the same hop."""
+
+    chains = False
+
+    def __init__(self, engine: SQLite, connection: SQLiteConnection, *, writes: bool) -> None:
+        self._engine = engine
+        self._connection = connection
+        self._writes = writes
+        self._begun = False
+        self._turns = Turns()
+
+    def now(self) -> datetime:
+        """Return the present moment."""
+        return self._engine.now()
+
+    async def _hop(self, task: thread.Task[R]) -> R:
+        with self._turns.take():
+            if self._begun:
+                return await self._connection.hop(task)
+            self._begun = True
+            return await self._connection.hop(lambda raw: self._begin(raw, task))
+
+    def _begin(self, raw: sqlite3.Connection, task: thread.Task[R]) -> R:
+        if self._writes:
+            writing.begin(raw)
+        else:
+            raw.execute("BEGIN")
+        return task(raw)
+
+    async def commit(self) -> None:
+        """Commit.
+
+        Raises: BadInput when an earlier error was swallowed: nothing can be committed then.
+        """
+        self._turns.close()
+        if self._turns.failed:
+            raise BadInput("the unit had failed and is rolled back; let its error leave the block, or use a savepoint")
+        if self._begun:
+            await self._connection.hop(writing.commit)
+
+    async def rollback(self) -> bool:
+        """Roll back, and tell whether the connection is clean."""
+        self._turns.close()
+        return await self._connection.clean()
+
+    def end(self) -> None:
+        """Refuse whatever comes after the block."""
+        self._turns.close()
+
+    def _only_if_writing(self, plan: Plan[Any], *, writes: bool) -> None:
+        if writes and not self._writes:
+            raise ReadOnly(f"{plan.name} writes, and this unit only reads; open it with write()")
+
+    async def fetch_one(self, plan: Plan[T], parameters: Parameters) -> T | None:
+        """Return the first row of a plan, or None."""
+        compiled = plan.on(SQLITE)
+        arguments = compiled.arguments(parameters, self.now())
+        self._only_if_writing(plan, writes=compiled.writes)
+        return await self._hop(lambda raw: thread.fetch_one(raw, compiled, arguments, parameters))
+
+    async def fetch_all(self, plan: Plan[T], parameters: Parameters) -> list[T]:
+        """Return all rows of a plan."""
+        compiled = plan.on(SQLITE)
+        arguments = compiled.arguments(parameters, self.now())
+        self._only_if_writing(plan, writes=compiled.writes)
+        return await self._hop(lambda raw: thread.fetch_all(raw, compiled, arguments, parameters))
+
+    async def execute(self, plan: Plan[Any], parameters: Parameters) -> int:
+        """Run a plan, and return how many rows it changed."""
+        compiled = plan.on(SQLITE)
+        arguments = compiled.arguments(parameters, self.now())
+        self._only_if_writing(plan, writes=compiled.writes)
+        return await self._hop(lambda raw: thread.execute(raw, compiled, arguments, parameters))
+
+    async def run(self, work: Work[R]) -> R:
+        """Run a script in one hop."""
+        now = self.now()
+        return await self._hop(lambda raw: thread.run_script(raw, work, now))
+
+    async def insert_many(self, table: Table, rows: Iterable[Mapping[str, Any]]) -> int:
+        """Insert rows with one executemany, all or none."""
+        given = list(rows)
+        if not given:
+            return 0
+        if not self._writes:
+            raise ReadOnly(f"{table.name} is written to, and this unit only reads; open it with write()")
+        now = self.now()
+        return await self._hop(
+            lambda raw: writing.insert_rows(raw, table, given, writing.records_of(table, given, now))
+        )
+
+    async def stream(self, plan: Plan[T], parameters: Parameters, *, batch: int = 500) -> AsyncIterator[T]:
+        """Yield rows as they come."""
+        compiled = plan.on(SQLITE)
+        arguments = compiled.arguments(parameters, self.now())
+        self._only_if_writing(plan, writes=compiled.writes)
+        cursor = await self._hop(lambda raw: raw.execute(compiled.text, arguments))
+        try:
+            while True:
+                try:
+                    rows = await self._hop(lambda _raw: cursor.fetchmany(batch))
+                except sqlite3.Error as error:
+                    raise translate(error, None, plan) from error
+                if not rows:
+                    return
+                for row in rows:
+                    yield compiled.make(row)
+        finally:
+            await self._connection.hop(lambda _raw: cursor.close())
+
+    @asynccontextmanager
+    async def savepoint(self) -> AsyncIterator[None]:
+        """Undo only what happens inside, when an error leaves it."""
+        name = self._turns.savepoint()
+        await self._hop(lambda raw: raw.execute(f"SAVEPOINT {name}"))
+        try:
+            yield
+        except Exception:
+            self._turns.failed = False
+            await self._hop(lambda raw: raw.execute(f"ROLLBACK TO {name}"))
+            raise
+        except BaseException:
+            self._turns.failed = True  # cancelled: undone with the whole unit, if somebody catches this
+            raise
+        await self._hop(lambda raw: raw.execute(f"RELEASE {name}"))
+
+    def lend(self) -> AsyncConnection:
+        """Give SQLAlchemy this transaction's own driver connection."""
+        self._turns.refuse_after_the_end()
+        engine = self._engine.sessions()
+        adapted = LentSQLite(engine.dialect.dbapi, self._connection.driver)  # type: ignore[arg-type]
+        adapted.begin_unit = self._ensure_begun
+        adapted.mark_failed = partial(setattr, self._turns, "failed")
+        return connection_over(engine, adapted)
+
+    async def _ensure_begun(self) -> None:
+        if not self._begun:
+            await self._hop(lambda _raw: None)

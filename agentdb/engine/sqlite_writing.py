@@ -1,0 +1,127 @@
+"""What the writing thread runs: one piece of work in a transaction, or many in one (group commit)."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Generic, TypeVar
+
+from sqlalchemy import Table
+
+from agentdb.engine.dialects import SQLITE
+from agentdb.engine.plan import Plan
+from agentdb.engine.sqlite_errors import translate
+from agentdb.engine.statements import bulk_plan, rows_of, with_row
+from agentdb.errors import AgentDBError
+
+R = TypeVar("R")
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class Write(Generic[R]):
+    """A piece of writing work.
+
+    Args:
+        run: does it, on the writer's own thread; it may run again when the transaction it shared was lost.
+        single: it is one statement, which SQLite undoes by itself when it fails.
+    """
+
+    run: Callable[[sqlite3.Connection], R]
+    single: bool
+
+
+def alone(raw: sqlite3.Connection, write: Write[R]) -> R:
+    """Do one piece of work in a transaction of its own."""
+    if write.single:
+        return write.run(raw)  # SQLite's own transaction around a statement
+    begin(raw)
+    try:
+        result = write.run(raw)
+        commit(raw)
+    except BaseException:
+        roll_back(raw)
+        raise
+    return result
+
+
+def together(raw: sqlite3.Connection, writes: Sequence[Write[Any]]) -> list[Any]:
+    """Do many pieces of work in one transaction: for each its result, or the error that is its own.
+
+    Raises: when the transaction as a whole was lost (a full disk, an I/O error, an interrupt): then nothing is stored.
+    """
+    try:
+        begin(raw)
+    except AgentDBError as error:
+        return [type(error)(str(error)) for _ in writes]  # asked one by one, each would wait as long again
+    answers: list[Any] = []
+    try:
+        for write in writes:
+            if not write.single:
+                raw.execute("SAVEPOINT joined")
+            try:
+                answers.append(write.run(raw))
+            except Exception as error:
+                # Some failures take the whole transaction with them; what ran after them would commit by itself.
+                if not raw.in_transaction:
+                    raise
+                answers.append(error)
+                if not write.single:
+                    raw.execute("ROLLBACK TO joined")
+            if not write.single:
+                raw.execute("RELEASE joined")
+        commit(raw)
+    except BaseException:
+        roll_back(raw)
+        raise
+    return answers
+
+
+def begin(raw: sqlite3.Connection) -> None:
+    """Begin as the writer at once: a later upgrade could fail."""
+    try:
+        raw.execute("BEGIN IMMEDIATE")
+    except sqlite3.Error as error:
+        raise translate(error) from error
+
+
+def commit(raw: sqlite3.Connection) -> None:
+    """Commit."""
+    try:
+        raw.execute("COMMIT")
+    except sqlite3.Error as error:
+        raise translate(error, raw) from error
+
+
+def roll_back(raw: sqlite3.Connection) -> None:
+    """Roll back, when there is still something to."""
+    if raw.in_transaction:
+        raw.execute("ROLLBACK")
+
+
+def insert_rows(
+    raw: sqlite3.Connection, table: Table, given: Sequence[Mapping[str, Any]], records: Iterable[Sequence[Any]]
+) -> int:
+    """Insert rows with one executemany.
+
+    Raises: Conflict and its like naming the first offending row.
+    """
+    plan: Plan[None] = bulk_plan(table, given)
+    place = -1
+
+    def counted() -> Iterator[Sequence[Any]]:
+        nonlocal place
+        for place, record in enumerate(records):  # noqa: B007 (the place is what is wanted)
+            yield record
+
+    try:
+        raw.executemany(plan.on(SQLITE).text, counted())
+    except Exception as error:
+        raise with_row(translate(error, raw, plan, given[place]), place) from error
+    return place + 1
+
+
+def records_of(table: Table, given: Sequence[Mapping[str, Any]], now: datetime) -> list[list[Any]]:
+    """Return the driver's arguments of rows."""
+    return rows_of(bulk_plan(table, given).on(SQLITE), given, now)
