@@ -1,0 +1,178 @@
+"""Workflows, their executions, and agents' sessions."""
+
+from __future__ import annotations
+
+from enum import StrEnum, auto
+
+from sqlalchemy import Index, UniqueConstraint
+from sqlalchemy.orm import Mapped, relationship
+
+from agentdb.base import Entity, Mutable
+from agentdb.engine.ddl import descending_index, partial_index
+from agentdb.owners import Owner
+from agentdb.types import (
+    CASCADE,
+    SET_NULL,
+    Json,
+    Key,
+    Moment,
+    Name,
+    Prose,
+    Tx,
+    Uuid,
+    Whole,
+    choice,
+    flag,
+    json,
+    ref,
+    whole,
+    words,
+)
+
+
+class WorkflowStatus(StrEnum):
+    """Whether a workflow may be executed."""
+
+    draft = auto()
+    active = auto()
+    inactive = auto()
+    archived = auto()
+
+
+class ExecutionStatus(StrEnum):
+    """How far an execution, or one of its nodes, has come."""
+
+    pending = auto()
+    running = auto()
+    completed = auto()
+    failed = auto()
+    cancelled = auto()
+
+
+class AgentSessionStatus(StrEnum):
+    """How far an agent's session has come."""
+
+    running = auto()
+    paused = auto()
+    completed = auto()
+    failed = auto()
+
+
+class Workflow(Mutable, Entity):
+    """A graph of steps."""
+
+    __tablename__ = "workflows"
+    __owner__ = Owner.by("user_id")
+
+    id: Mapped[Key]
+    uuid: Mapped[Uuid]
+    user_id: Mapped[int] = ref("users.id", CASCADE)
+    name: Mapped[Name]
+    description: Mapped[Prose | None]
+    status: Mapped[WorkflowStatus] = choice(WorkflowStatus, WorkflowStatus.draft)
+    version: Mapped[int] = whole(1, 32)
+    definition: Mapped[Json]  # nodes and edges
+
+    executions: Mapped[list[Execution]] = relationship(
+        back_populates="workflow", lazy="raise", passive_deletes="all", order_by="Execution.id"
+    )
+
+
+class Execution(Mutable, Entity):
+    """A workflow to be run, running, or run."""
+
+    __tablename__ = "executions"
+    __table_args__ = (
+        UniqueConstraint("workflow_id", "idempotency_key"),
+        # serves claiming: the most urgent of a queue, then the oldest
+        partial_index("ix_executions__ready", "queue", "priority DESC", "available_at", where="status = 'pending'"),
+    )
+    __owner__ = Owner.by("user_id")
+
+    id: Mapped[Key]
+    uuid: Mapped[Uuid]
+    workflow_id: Mapped[int] = ref("workflows.id", CASCADE, index=False)
+    user_id: Mapped[int] = ref("users.id", CASCADE)
+    agent_id: Mapped[int | None] = ref("agents.id", SET_NULL)
+    status: Mapped[ExecutionStatus] = choice(ExecutionStatus, ExecutionStatus.pending)
+    input: Mapped[Json | None]
+    output: Mapped[Json | None]
+    error: Mapped[Prose | None]
+    metadata_: Mapped[Json] = json(dict, "metadata")
+    queue: Mapped[str] = words("default", 255)
+    priority: Mapped[int] = whole(0, 16)  # the highest first
+    attempt: Mapped[int] = whole(0, 32)
+    max_attempts: Mapped[int] = whole(3, 32)
+    available_at: Mapped[Moment]  # not claimed before
+    claimed_by: Mapped[Name | None]
+    lease_expires_at: Mapped[Moment | None]
+    idempotency_key: Mapped[Name | None]
+    cancel_requested: Mapped[bool] = flag(False)
+    current_node_id: Mapped[Name | None]
+    parent_execution_id: Mapped[int | None] = ref("executions.id", SET_NULL)
+    started_at: Mapped[Moment | None]
+    completed_at: Mapped[Moment | None]
+
+    workflow: Mapped[Workflow] = relationship(back_populates="executions", lazy="raise")
+    logs: Mapped[list[ExecutionLog]] = relationship(
+        back_populates="execution", lazy="raise", passive_deletes="all", order_by="ExecutionLog.id"
+    )
+
+
+class ExecutionLog(Mutable, Entity):
+    """One attempt at one node of an execution."""
+
+    __tablename__ = "execution_logs"
+    __table_args__ = (
+        UniqueConstraint("execution_id", "node_id", "attempt"),
+        # serves followers, in commit order
+        Index(None, "tx", "id"),
+    )
+    __mapper_args__ = {"eager_defaults": True}  # noqa: RUF012 (SQLAlchemy's own; an update moves tx)
+    __owner__ = Owner.via("execution_id", "executions")
+
+    id: Mapped[Key]
+    execution_id: Mapped[int] = ref("executions.id", CASCADE, index=False)
+    node_id: Mapped[Name]
+    node_name: Mapped[Name]
+    attempt: Mapped[int] = whole(1, 32)
+    status: Mapped[ExecutionStatus] = choice(ExecutionStatus, ExecutionStatus.pending)
+    input: Mapped[Json | None]
+    output: Mapped[Json | None]
+    error: Mapped[Prose | None]
+    started_at: Mapped[Moment | None]
+    completed_at: Mapped[Moment | None]
+    duration_ms: Mapped[Whole | None]
+    tx: Mapped[Tx]
+
+    execution: Mapped[Execution] = relationship(back_populates="logs", lazy="raise")
+
+
+class AgentSession(Mutable, Entity):
+    """An agent at work for a user, and all it needs to go on after a pause."""
+
+    __tablename__ = "agent_sessions"
+    __table_args__ = (
+        # serves sessions, last active first
+        descending_index("ix_agent_sessions__last_active_at", "last_active_at DESC"),
+    )
+    __owner__ = Owner.by("user_id")
+
+    id: Mapped[Key]
+    uuid: Mapped[Uuid]
+    user_id: Mapped[int] = ref("users.id", CASCADE)
+    agent_id: Mapped[int] = ref("agents.id", CASCADE)
+    conversation_id: Mapped[int | None] = ref("conversations.id", SET_NULL)
+    status: Mapped[AgentSessionStatus] = choice(AgentSessionStatus, AgentSessionStatus.running)
+    context: Mapped[Json] = json(dict)
+    checkpoints: Mapped[Json] = json(list)
+    variables: Mapped[Json] = json(dict)
+    template_id: Mapped[Name | None]
+    template_version: Mapped[Name | None]
+    messages_count: Mapped[int] = whole(0)
+    tools_used: Mapped[Json] = json(list)
+    error_logs: Mapped[Json] = json(list)
+    started_at: Mapped[Moment]
+    last_active_at: Mapped[Moment]
+    completed_at: Mapped[Moment | None]
+    version: Mapped[int] = whole(1, 32)

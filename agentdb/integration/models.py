@@ -1,0 +1,90 @@
+"""Connections to what is outside, and what happened there."""
+
+from __future__ import annotations
+
+from enum import StrEnum, auto
+
+from sqlalchemy import Index, UniqueConstraint
+from sqlalchemy.orm import Mapped, relationship
+
+from agentdb.base import Entity, Mutable
+from agentdb.engine.ddl import Deletes, append_only, descending_index
+from agentdb.owners import Owner
+from agentdb.types import CASCADE, Json, Key, Moment, Name, Prose, Secret, Tx, Uuid, choice, json, ref, words
+
+
+class ConnectionStatus(StrEnum):
+    """Whether a connection can be used."""
+
+    pending = auto()
+    connected = auto()
+    disconnected = auto()
+    expired = auto()
+    error = auto()
+
+
+class IntegrationEventType(StrEnum):
+    """What happened on a connection."""
+
+    connected = auto()
+    disconnected = auto()
+    tool_used = auto()
+    error = auto()
+    refreshed = auto()
+
+
+class IntegrationConnection(Mutable, Entity):
+    """A user's account elsewhere."""
+
+    __tablename__ = "integration_connections"
+    __table_args__ = (UniqueConstraint("user_id", "provider", "account_id"),)
+    __owner__ = Owner.by("user_id")
+
+    id: Mapped[Key]
+    uuid: Mapped[Uuid]
+    user_id: Mapped[int] = ref("users.id", CASCADE, index=False)
+    provider: Mapped[Name]
+    account_id: Mapped[str] = words("", 255)
+    status: Mapped[ConnectionStatus] = choice(ConnectionStatus, ConnectionStatus.pending)
+    access_token: Mapped[Secret | None]
+    refresh_token: Mapped[Secret | None]
+    expires_at: Mapped[Moment | None]
+    scopes: Mapped[Json] = json(list)
+    metadata_: Mapped[Json] = json(dict, "metadata")
+    connected_at: Mapped[Moment | None]
+    last_used_at: Mapped[Moment | None]
+
+    events: Mapped[list[IntegrationEvent]] = relationship(
+        back_populates="connection", lazy="raise", passive_deletes="all", order_by="IntegrationEvent.id"
+    )
+
+
+class IntegrationEvent(Entity):
+    """What happened on a connection: never changed, goes with the connection or by retention."""
+
+    __tablename__ = "integration_events"
+    __table_args__ = (
+        # serves what happened last
+        descending_index("ix_integration_events__occurred_at", "occurred_at DESC"),
+        # serves followers, in commit order
+        Index(None, "tx", "id"),
+    )
+    __owner__ = Owner.by("user_id")
+
+    id: Mapped[Key]
+    user_id: Mapped[int] = ref("users.id", CASCADE)
+    integration_id: Mapped[int] = ref("integration_connections.id", CASCADE)
+    event_type: Mapped[IntegrationEventType] = choice(IntegrationEventType)
+    event_data: Mapped[Json] = json(dict)
+    tool_name: Mapped[Name | None]
+    tool_parameters: Mapped[Json | None]
+    tool_result: Mapped[Json | None]
+    error_message: Mapped[Prose | None]
+    error_code: Mapped[Name | None]
+    occurred_at: Mapped[Moment]
+    tx: Mapped[Tx]
+
+    connection: Mapped[IntegrationConnection] = relationship(back_populates="events", lazy="raise")
+
+
+append_only(Entity.metadata.tables["integration_events"], Deletes.WITH_PARENT)
