@@ -1,0 +1,29 @@
+"""What Alembic runs for every command: it uses the connection that `agentdb.migrating` hands it, and no other."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from alembic import context
+
+from agentdb.errors import BadSettings
+from agentdb.migrating import Run
+
+_run: Final = context.config.attributes.get("run")
+if not isinstance(_run, Run):
+    raise BadSettings("migrations run through `agentdb migrate`, or agentdb.migrating: these know which database")
+
+context.configure(
+    connection=_run.connection,
+    target_metadata=_run.metadata,
+    version_table_schema=_run.schema,
+    include_name=_run.includes,
+    # One transaction for all pending migrations, on both databases.
+    transactional_ddl=True,
+    transaction_per_migration=False,
+    on_version_apply=_run.stamp,
+)
+with context.begin_transaction():
+    _run.begin()
+    context.run_migrations()
+    _run.finish()

@@ -1,0 +1,390 @@
+-- A machine that runs agents, or the supervisor.
+CREATE TABLE hosts (
+    id INTEGER NOT NULL PRIMARY KEY AUTOINCREMENT,
+    name TEXT NOT NULL,
+    machine_id TEXT,
+    restricted INTEGER DEFAULT 0 NOT NULL,
+    host_type TEXT DEFAULT 'runner' NOT NULL,
+    last_ip TEXT,
+    last_version TEXT,
+    environment TEXT DEFAULT '{}' NOT NULL,
+    last_active TEXT,
+    created_at TEXT DEFAULT (strftime('%Y-%m-%dT%H:%M:%f000+00:00', 'now')) NOT NULL,
+    updated_at TEXT DEFAULT (strftime('%Y-%m-%dT%H:%M:%f000+00:00', 'now')) NOT NULL,
+    CONSTRAINT uq_hosts__name UNIQUE (name),
+    CONSTRAINT uq_hosts__machine_id UNIQUE (machine_id),
+    CONSTRAINT ck_hosts__name CHECK (length(name) <= 255),
+    CONSTRAINT ck_hosts__machine_id CHECK (machine_id IS NULL OR length(machine_id) <= 255),
+    CONSTRAINT ck_hosts__restricted CHECK (restricted IN (0, 1)),
+    CONSTRAINT ck_hosts__host_type CHECK (host_type IN ('runner', 'supervisor')),
+    CONSTRAINT ck_hosts__environment CHECK (json_valid(environment))
+) STRICT;
+
+-- A user assigned to a host.
+CREATE TABLE user_hosts (
+    user_id INTEGER NOT NULL,
+    host_id INTEGER NOT NULL,
+    created_at TEXT DEFAULT (strftime('%Y-%m-%dT%H:%M:%f000+00:00', 'now')) NOT NULL,
+    CONSTRAINT pk_user_hosts PRIMARY KEY (user_id, host_id),
+    CONSTRAINT fk_user_hosts__user_id FOREIGN KEY(user_id) REFERENCES users (id) ON DELETE CASCADE,
+    CONSTRAINT fk_user_hosts__host_id FOREIGN KEY(host_id) REFERENCES hosts (id) ON DELETE CASCADE
+) STRICT;
+
+CREATE INDEX ix_user_hosts__host_id ON user_hosts (host_id);
+
+-- What is newest for a user, so that watchers ask only for more.
+CREATE TABLE user_notifications (
+    user_id INTEGER NOT NULL,
+    latest_host_id INTEGER,
+    latest_log_id INTEGER DEFAULT 0 NOT NULL,
+    latest_mail_id INTEGER DEFAULT 0 NOT NULL,
+    latest_chat_id INTEGER DEFAULT 0 NOT NULL,
+    last_active TEXT,
+    tx INTEGER DEFAULT 0 NOT NULL,
+    created_at TEXT DEFAULT (strftime('%Y-%m-%dT%H:%M:%f000+00:00', 'now')) NOT NULL,
+    updated_at TEXT DEFAULT (strftime('%Y-%m-%dT%H:%M:%f000+00:00', 'now')) NOT NULL,
+    CONSTRAINT pk_user_notifications PRIMARY KEY (user_id),
+    CONSTRAINT fk_user_notifications__user_id FOREIGN KEY(user_id) REFERENCES users (id) ON DELETE CASCADE,
+    CONSTRAINT fk_user_notifications__latest_host_id FOREIGN KEY(latest_host_id) REFERENCES hosts (id) ON DELETE SET NULL
+) STRICT;
+
+CREATE INDEX ix_user_notifications__latest_host_id ON user_notifications (latest_host_id);
+
+CREATE INDEX ix_user_notifications__tx_user_id ON user_notifications (tx, user_id);
+
+-- The number of a run, given by its insert.
+CREATE TABLE runs (
+    id INTEGER NOT NULL PRIMARY KEY AUTOINCREMENT,
+    user_id INTEGER NOT NULL,
+    created_at TEXT DEFAULT (strftime('%Y-%m-%dT%H:%M:%f000+00:00', 'now')) NOT NULL,
+    CONSTRAINT fk_runs__user_id FOREIGN KEY(user_id) REFERENCES users (id) ON DELETE CASCADE
+) STRICT;
+
+CREATE INDEX ix_runs__user_id ON runs (user_id);
+
+-- A stretch of a run, or of one of its subagents, between two resets of its context.
+CREATE TABLE run_session (
+    id INTEGER NOT NULL PRIMARY KEY AUTOINCREMENT,
+    user_id INTEGER NOT NULL,
+    run_id INTEGER NOT NULL,
+    subagent_id INTEGER DEFAULT 0 NOT NULL,
+    session_id INTEGER NOT NULL,
+    host_id INTEGER,
+    last_active TEXT NOT NULL,
+    model_name TEXT NOT NULL,
+    latest_log_id INTEGER DEFAULT 0 NOT NULL,
+    total_lines INTEGER DEFAULT 0 NOT NULL,
+    total_cost INTEGER DEFAULT 0 NOT NULL,
+    created_at TEXT DEFAULT (strftime('%Y-%m-%dT%H:%M:%f000+00:00', 'now')) NOT NULL,
+    updated_at TEXT DEFAULT (strftime('%Y-%m-%dT%H:%M:%f000+00:00', 'now')) NOT NULL,
+    CONSTRAINT uq_run_session__user_id_run_id_subagent_id_session_id UNIQUE (user_id, run_id, subagent_id, session_id),
+    CONSTRAINT fk_run_session__user_id FOREIGN KEY(user_id) REFERENCES users (id) ON DELETE CASCADE,
+    CONSTRAINT fk_run_session__run_id FOREIGN KEY(run_id) REFERENCES runs (id) ON DELETE CASCADE,
+    CONSTRAINT fk_run_session__host_id FOREIGN KEY(host_id) REFERENCES hosts (id) ON DELETE SET NULL,
+    CONSTRAINT ck_run_session__model_name CHECK (length(model_name) <= 255)
+) STRICT;
+
+CREATE INDEX ix_run_session__host_id ON run_session (host_id);
+
+CREATE INDEX ix_run_session__run_id ON run_session (run_id);
+
+-- A row of the one ledger of spending, whoever charged: never changed, removed by retention only.
+CREATE TABLE costs (
+    id INTEGER NOT NULL PRIMARY KEY AUTOINCREMENT,
+    user_id INTEGER,
+    run_session_id INTEGER,
+    host_id INTEGER,
+    agent_id INTEGER,
+    model_id INTEGER,
+    model TEXT NOT NULL,
+    message_id INTEGER,
+    execution_id INTEGER,
+    source TEXT NOT NULL,
+    request_id TEXT,
+    input_tokens INTEGER DEFAULT 0 NOT NULL,
+    output_tokens INTEGER DEFAULT 0 NOT NULL,
+    cache_write_tokens INTEGER DEFAULT 0 NOT NULL,
+    cache_read_tokens INTEGER DEFAULT 0 NOT NULL,
+    unit TEXT,
+    quantity INTEGER,
+    cost INTEGER DEFAULT 0 NOT NULL,
+    corrects_id INTEGER,
+    created_at TEXT DEFAULT (strftime('%Y-%m-%dT%H:%M:%f000+00:00', 'now')) NOT NULL,
+    CONSTRAINT uq_costs__request_id UNIQUE (request_id),
+    CONSTRAINT ck_costs__amounts CHECK (corrects_id IS NOT NULL OR (cost >= 0 AND input_tokens >= 0 AND output_tokens >= 0 AND cache_write_tokens >= 0 AND cache_read_tokens >= 0 AND (quantity IS NULL OR quantity >= 0))),
+    CONSTRAINT fk_costs__user_id FOREIGN KEY(user_id) REFERENCES users (id) ON DELETE SET NULL,
+    CONSTRAINT fk_costs__run_session_id FOREIGN KEY(run_session_id) REFERENCES run_session (id) ON DELETE SET NULL,
+    CONSTRAINT fk_costs__host_id FOREIGN KEY(host_id) REFERENCES hosts (id) ON DELETE SET NULL,
+    CONSTRAINT fk_costs__agent_id FOREIGN KEY(agent_id) REFERENCES agents (id) ON DELETE SET NULL,
+    CONSTRAINT fk_costs__model_id FOREIGN KEY(model_id) REFERENCES models (id) ON DELETE SET NULL,
+    CONSTRAINT ck_costs__model CHECK (length(model) <= 255),
+    CONSTRAINT fk_costs__message_id FOREIGN KEY(message_id) REFERENCES messages (id) ON DELETE SET NULL,
+    CONSTRAINT fk_costs__execution_id FOREIGN KEY(execution_id) REFERENCES executions (id) ON DELETE SET NULL,
+    CONSTRAINT ck_costs__source CHECK (source IN ('console', 'write_protection', 'compact', 'lynx', 'look', 'listen', 'genimg', 'websearch', 'chat', 'embedding', 'execution', 'other')),
+    CONSTRAINT ck_costs__request_id CHECK (request_id IS NULL OR length(request_id) <= 255),
+    CONSTRAINT ck_costs__unit CHECK (unit IS NULL OR length(unit) <= 255),
+    CONSTRAINT fk_costs__corrects_id FOREIGN KEY(corrects_id) REFERENCES costs (id) ON DELETE RESTRICT
+) STRICT;
+
+CREATE INDEX ix_costs__agent_id_created_at ON costs (agent_id, created_at);
+
+CREATE INDEX ix_costs__corrects_id ON costs (corrects_id);
+
+CREATE INDEX ix_costs__created_at ON costs (created_at);
+
+CREATE INDEX ix_costs__execution_id ON costs (execution_id);
+
+CREATE INDEX ix_costs__host_id ON costs (host_id);
+
+CREATE INDEX ix_costs__message_id ON costs (message_id);
+
+CREATE INDEX ix_costs__model_created_at ON costs (model, created_at);
+
+CREATE INDEX ix_costs__model_id ON costs (model_id);
+
+CREATE INDEX ix_costs__run_session_id ON costs (run_session_id);
+
+CREATE INDEX ix_costs__user_id_created_at ON costs (user_id, created_at);
+
+CREATE TRIGGER tr_costs__update BEFORE UPDATE ON costs WHEN (NEW.id IS DISTINCT FROM OLD.id OR (NEW.user_id IS NOT NULL AND NEW.user_id IS DISTINCT FROM OLD.user_id) OR (NEW.run_session_id IS NOT NULL AND NEW.run_session_id IS DISTINCT FROM OLD.run_session_id) OR (NEW.host_id IS NOT NULL AND NEW.host_id IS DISTINCT FROM OLD.host_id) OR (NEW.agent_id IS NOT NULL AND NEW.agent_id IS DISTINCT FROM OLD.agent_id) OR (NEW.model_id IS NOT NULL AND NEW.model_id IS DISTINCT FROM OLD.model_id) OR NEW.model IS DISTINCT FROM OLD.model OR (NEW.message_id IS NOT NULL AND NEW.message_id IS DISTINCT FROM OLD.message_id) OR (NEW.execution_id IS NOT NULL AND NEW.execution_id IS DISTINCT FROM OLD.execution_id) OR NEW.source IS DISTINCT FROM OLD.source OR NEW.request_id IS DISTINCT FROM OLD.request_id OR NEW.input_tokens IS DISTINCT FROM OLD.input_tokens OR NEW.output_tokens IS DISTINCT FROM OLD.output_tokens OR NEW.cache_write_tokens IS DISTINCT FROM OLD.cache_write_tokens OR NEW.cache_read_tokens IS DISTINCT FROM OLD.cache_read_tokens OR NEW.unit IS DISTINCT FROM OLD.unit OR NEW.quantity IS DISTINCT FROM OLD.quantity OR NEW.cost IS DISTINCT FROM OLD.cost OR NEW.corrects_id IS DISTINCT FROM OLD.corrects_id OR NEW.created_at IS DISTINCT FROM OLD.created_at) BEGIN SELECT RAISE(ABORT, 'costs is append-only'); END;
+
+CREATE TRIGGER tr_costs__delete BEFORE DELETE ON costs BEGIN SELECT RAISE(ABORT, 'costs is append-only'); END;
+
+-- What may be spent in a window, and what has been.
+CREATE TABLE spend_limits (
+    id INTEGER NOT NULL PRIMARY KEY AUTOINCREMENT,
+    user_id INTEGER,
+    covers TEXT DEFAULT 'self' NOT NULL,
+    amount INTEGER NOT NULL,
+    period TEXT NOT NULL,
+    every INTEGER DEFAULT 1 NOT NULL,
+    timezone TEXT DEFAULT 'UTC' NOT NULL,
+    window_started_at TEXT NOT NULL,
+    spent INTEGER DEFAULT 0 NOT NULL,
+    reserved INTEGER DEFAULT 0 NOT NULL,
+    suspended_reason TEXT,
+    reset_at TEXT,
+    exempts_from_installation INTEGER DEFAULT 0 NOT NULL,
+    created_at TEXT DEFAULT (strftime('%Y-%m-%dT%H:%M:%f000+00:00', 'now')) NOT NULL,
+    updated_at TEXT DEFAULT (strftime('%Y-%m-%dT%H:%M:%f000+00:00', 'now')) NOT NULL,
+    CONSTRAINT uq_spend_limits__user_id_covers UNIQUE (user_id, covers),
+    CONSTRAINT ck_spend_limits__amount CHECK (amount >= 0),
+    CONSTRAINT ck_spend_limits__every CHECK (every >= 1),
+    CONSTRAINT ck_spend_limits__installation CHECK (user_id IS NOT NULL OR covers = 'self'),
+    CONSTRAINT fk_spend_limits__user_id FOREIGN KEY(user_id) REFERENCES users (id) ON DELETE CASCADE,
+    CONSTRAINT ck_spend_limits__covers CHECK (covers IN ('self', 'tree')),
+    CONSTRAINT ck_spend_limits__period CHECK (period IN ('hour', 'day', 'week', 'month', 'none')),
+    CONSTRAINT ck_spend_limits__exempts_from_installation CHECK (exempts_from_installation IN (0, 1))
+) STRICT;
+
+CREATE UNIQUE INDEX uq_spend_limits__covers ON spend_limits (covers) WHERE user_id IS NULL;
+
+-- Money set aside for a call whose cost is not known yet.
+CREATE TABLE cost_reservations (
+    id INTEGER NOT NULL PRIMARY KEY AUTOINCREMENT,
+    user_id INTEGER NOT NULL,
+    amount INTEGER NOT NULL,
+    request_id TEXT,
+    expires_at TEXT NOT NULL,
+    settled_at TEXT,
+    cost_id INTEGER,
+    created_at TEXT DEFAULT (strftime('%Y-%m-%dT%H:%M:%f000+00:00', 'now')) NOT NULL,
+    updated_at TEXT DEFAULT (strftime('%Y-%m-%dT%H:%M:%f000+00:00', 'now')) NOT NULL,
+    CONSTRAINT uq_cost_reservations__request_id UNIQUE (request_id),
+    CONSTRAINT fk_cost_reservations__user_id FOREIGN KEY(user_id) REFERENCES users (id) ON DELETE CASCADE,
+    CONSTRAINT ck_cost_reservations__request_id CHECK (request_id IS NULL OR length(request_id) <= 255),
+    CONSTRAINT fk_cost_reservations__cost_id FOREIGN KEY(cost_id) REFERENCES costs (id) ON DELETE SET NULL
+) STRICT;
+
+CREATE INDEX ix_cost_reservations__cost_id ON cost_reservations (cost_id);
+
+CREATE INDEX ix_cost_reservations__expires_at ON cost_reservations (expires_at);
+
+CREATE INDEX ix_cost_reservations__user_id ON cost_reservations (user_id);
+
+-- What a reservation took of one limit: exactly that is given back.
+CREATE TABLE reservation_charges (
+    reservation_id INTEGER NOT NULL,
+    limit_id INTEGER NOT NULL,
+    amount INTEGER NOT NULL,
+    created_at TEXT DEFAULT (strftime('%Y-%m-%dT%H:%M:%f000+00:00', 'now')) NOT NULL,
+    CONSTRAINT pk_reservation_charges PRIMARY KEY (reservation_id, limit_id),
+    CONSTRAINT fk_reservation_charges__reservation_id FOREIGN KEY(reservation_id) REFERENCES cost_reservations (id) ON DELETE CASCADE,
+    CONSTRAINT fk_reservation_charges__limit_id FOREIGN KEY(limit_id) REFERENCES spend_limits (id) ON DELETE CASCADE
+) STRICT;
+
+CREATE INDEX ix_reservation_charges__limit_id ON reservation_charges (limit_id);
+
+-- What retention folded out of the ledger, for one UTC day.
+CREATE TABLE cost_days (
+    id INTEGER NOT NULL PRIMARY KEY AUTOINCREMENT,
+    day TEXT NOT NULL,
+    user_id INTEGER,
+    model TEXT NOT NULL,
+    source TEXT NOT NULL,
+    agent_id INTEGER,
+    calls INTEGER DEFAULT 0 NOT NULL,
+    input_tokens INTEGER DEFAULT 0 NOT NULL,
+    output_tokens INTEGER DEFAULT 0 NOT NULL,
+    cache_write_tokens INTEGER DEFAULT 0 NOT NULL,
+    cache_read_tokens INTEGER DEFAULT 0 NOT NULL,
+    cost INTEGER DEFAULT 0 NOT NULL,
+    created_at TEXT DEFAULT (strftime('%Y-%m-%dT%H:%M:%f000+00:00', 'now')) NOT NULL,
+    updated_at TEXT DEFAULT (strftime('%Y-%m-%dT%H:%M:%f000+00:00', 'now')) NOT NULL,
+    CONSTRAINT uq_cost_days__day_user_id_model_source_agent_id UNIQUE (day, user_id, model, source, agent_id),
+    CONSTRAINT fk_cost_days__user_id FOREIGN KEY(user_id) REFERENCES users (id) ON DELETE SET NULL,
+    CONSTRAINT ck_cost_days__model CHECK (length(model) <= 255),
+    CONSTRAINT ck_cost_days__source CHECK (source IN ('console', 'write_protection', 'compact', 'lynx', 'look', 'listen', 'genimg', 'websearch', 'chat', 'embedding', 'execution', 'other')),
+    CONSTRAINT fk_cost_days__agent_id FOREIGN KEY(agent_id) REFERENCES agents (id) ON DELETE SET NULL
+) STRICT;
+
+CREATE INDEX ix_cost_days__agent_id ON cost_days (agent_id);
+
+CREATE INDEX ix_cost_days__user_id ON cost_days (user_id);
+
+-- A message, as it was sent.
+CREATE TABLE mail_messages (
+    id INTEGER NOT NULL PRIMARY KEY AUTOINCREMENT,
+    from_user_id INTEGER,
+    from_username TEXT NOT NULL,
+    host_id INTEGER,
+    kind TEXT DEFAULT 'mail' NOT NULL,
+    participants TEXT NOT NULL,
+    participants_digest TEXT NOT NULL,
+    subject TEXT NOT NULL,
+    body TEXT NOT NULL,
+    created_at TEXT DEFAULT (strftime('%Y-%m-%dT%H:%M:%f000+00:00', 'now')) NOT NULL,
+    CONSTRAINT fk_mail_messages__from_user_id FOREIGN KEY(from_user_id) REFERENCES users (id) ON DELETE SET NULL,
+    CONSTRAINT ck_mail_messages__from_username CHECK (length(from_username) <= 255),
+    CONSTRAINT fk_mail_messages__host_id FOREIGN KEY(host_id) REFERENCES hosts (id) ON DELETE SET NULL,
+    CONSTRAINT ck_mail_messages__kind CHECK (kind IN ('mail', 'chat')),
+    CONSTRAINT ck_mail_messages__participants_digest CHECK (length(participants_digest) <= 64)
+) STRICT;
+
+CREATE INDEX ix_mail_messages__from_user_id ON mail_messages (from_user_id);
+
+CREATE INDEX ix_mail_messages__host_id ON mail_messages (host_id);
+
+CREATE INDEX ix_mail_messages__participants_digest_id ON mail_messages (participants_digest, id);
+
+-- A user named on a message, and whether they have read it.
+CREATE TABLE mail_recipients (
+    id INTEGER NOT NULL PRIMARY KEY AUTOINCREMENT,
+    message_id INTEGER NOT NULL,
+    user_id INTEGER NOT NULL,
+    type TEXT NOT NULL,
+    read_at TEXT,
+    archived_at TEXT,
+    created_at TEXT DEFAULT (strftime('%Y-%m-%dT%H:%M:%f000+00:00', 'now')) NOT NULL,
+    updated_at TEXT DEFAULT (strftime('%Y-%m-%dT%H:%M:%f000+00:00', 'now')) NOT NULL,
+    CONSTRAINT uq_mail_recipients__message_id_user_id_type UNIQUE (message_id, user_id, type),
+    CONSTRAINT fk_mail_recipients__message_id FOREIGN KEY(message_id) REFERENCES mail_messages (id) ON DELETE CASCADE,
+    CONSTRAINT fk_mail_recipients__user_id FOREIGN KEY(user_id) REFERENCES users (id) ON DELETE CASCADE,
+    CONSTRAINT ck_mail_recipients__type CHECK (type IN ('to', 'cc', 'bcc', 'from'))
+) STRICT;
+
+CREATE INDEX ix_mail_recipients__unread ON mail_recipients (user_id, message_id) WHERE read_at IS NULL;
+
+CREATE INDEX ix_mail_recipients__user_id ON mail_recipients (user_id);
+
+-- A file kept beside the database.
+CREATE TABLE attachments (
+    id INTEGER NOT NULL PRIMARY KEY AUTOINCREMENT,
+    public_id TEXT NOT NULL,
+    filename TEXT NOT NULL,
+    media_type TEXT NOT NULL,
+    file_size INTEGER NOT NULL,
+    file_hash TEXT NOT NULL,
+    purpose TEXT NOT NULL,
+    storage_key TEXT NOT NULL,
+    uploaded_by INTEGER,
+    created_at TEXT DEFAULT (strftime('%Y-%m-%dT%H:%M:%f000+00:00', 'now')) NOT NULL,
+    CONSTRAINT uq_attachments__public_id UNIQUE (public_id),
+    CONSTRAINT ck_attachments__public_id CHECK (length(public_id) <= 22),
+    CONSTRAINT ck_attachments__file_hash CHECK (length(file_hash) <= 64),
+    CONSTRAINT ck_attachments__purpose CHECK (purpose IN ('mail', 'context')),
+    CONSTRAINT fk_attachments__uploaded_by FOREIGN KEY(uploaded_by) REFERENCES users (id) ON DELETE SET NULL
+) STRICT;
+
+CREATE INDEX ix_attachments__file_hash ON attachments (file_hash);
+
+CREATE INDEX ix_attachments__uploaded_by ON attachments (uploaded_by);
+
+-- An entry of a run's context.
+CREATE TABLE context_log (
+    id INTEGER NOT NULL PRIMARY KEY AUTOINCREMENT,
+    run_session_id INTEGER NOT NULL,
+    host_id INTEGER,
+    role TEXT NOT NULL,
+    source TEXT,
+    type TEXT,
+    message TEXT NOT NULL,
+    attachment_id INTEGER,
+    tx INTEGER DEFAULT 0 NOT NULL,
+    created_at TEXT DEFAULT (strftime('%Y-%m-%dT%H:%M:%f000+00:00', 'now')) NOT NULL,
+    CONSTRAINT fk_context_log__run_session_id FOREIGN KEY(run_session_id) REFERENCES run_session (id) ON DELETE CASCADE,
+    CONSTRAINT fk_context_log__host_id FOREIGN KEY(host_id) REFERENCES hosts (id) ON DELETE SET NULL,
+    CONSTRAINT ck_context_log__role CHECK (role IN ('platform', 'llm')),
+    CONSTRAINT ck_context_log__source CHECK (source IN ('start_prompt', 'end_prompt', 'console', 'llm')),
+    CONSTRAINT ck_context_log__type CHECK (type IN ('comment', 'error', 'system', 'tool')),
+    CONSTRAINT fk_context_log__attachment_id FOREIGN KEY(attachment_id) REFERENCES attachments (id) ON DELETE SET NULL
+) STRICT;
+
+CREATE INDEX ix_context_log__attachment_id ON context_log (attachment_id);
+
+CREATE INDEX ix_context_log__host_id ON context_log (host_id);
+
+CREATE INDEX ix_context_log__run_session_id_id ON context_log (run_session_id, id);
+
+CREATE INDEX ix_context_log__tx_id ON context_log (tx, id);
+
+-- A file attached to a message.
+CREATE TABLE mail_attachments (
+    message_id INTEGER NOT NULL,
+    attachment_id INTEGER NOT NULL,
+    created_at TEXT DEFAULT (strftime('%Y-%m-%dT%H:%M:%f000+00:00', 'now')) NOT NULL,
+    CONSTRAINT pk_mail_attachments PRIMARY KEY (message_id, attachment_id),
+    CONSTRAINT fk_mail_attachments__message_id FOREIGN KEY(message_id) REFERENCES mail_messages (id) ON DELETE CASCADE,
+    CONSTRAINT fk_mail_attachments__attachment_id FOREIGN KEY(attachment_id) REFERENCES attachments (id) ON DELETE RESTRICT
+) STRICT;
+
+CREATE INDEX ix_mail_attachments__attachment_id ON mail_attachments (attachment_id);
+
+-- A user's configuration as it was from then on.
+CREATE TABLE config_revisions (
+    id INTEGER NOT NULL PRIMARY KEY AUTOINCREMENT,
+    user_id INTEGER NOT NULL,
+    config TEXT NOT NULL,
+    changed_by_id INTEGER,
+    created_at TEXT DEFAULT (strftime('%Y-%m-%dT%H:%M:%f000+00:00', 'now')) NOT NULL,
+    CONSTRAINT fk_config_revisions__user_id FOREIGN KEY(user_id) REFERENCES users (id) ON DELETE CASCADE,
+    CONSTRAINT ck_config_revisions__config CHECK (json_valid(config)),
+    CONSTRAINT fk_config_revisions__changed_by_id FOREIGN KEY(changed_by_id) REFERENCES users (id) ON DELETE SET NULL
+) STRICT;
+
+CREATE INDEX ix_config_revisions__changed_by_id ON config_revisions (changed_by_id);
+
+CREATE INDEX ix_config_revisions__user_id_id ON config_revisions (user_id, id DESC);
+
+-- A named value for agents' configurations and shells.
+CREATE TABLE variables (
+    "key" TEXT NOT NULL,
+    value TEXT,
+    secret BLOB,
+    export_to_shell INTEGER DEFAULT 0 NOT NULL,
+    sensitive INTEGER DEFAULT 0 NOT NULL,
+    created_by INTEGER,
+    updated_by INTEGER,
+    created_at TEXT DEFAULT (strftime('%Y-%m-%dT%H:%M:%f000+00:00', 'now')) NOT NULL,
+    updated_at TEXT DEFAULT (strftime('%Y-%m-%dT%H:%M:%f000+00:00', 'now')) NOT NULL,
+    CONSTRAINT pk_variables PRIMARY KEY ("key"),
+    CONSTRAINT ck_variables__key CHECK (length(key) <= 255),
+    CONSTRAINT ck_variables__export_to_shell CHECK (export_to_shell IN (0, 1)),
+    CONSTRAINT ck_variables__sensitive CHECK (sensitive IN (0, 1)),
+    CONSTRAINT fk_variables__created_by FOREIGN KEY(created_by) REFERENCES users (id) ON DELETE SET NULL,
+    CONSTRAINT fk_variables__updated_by FOREIGN KEY(updated_by) REFERENCES users (id) ON DELETE SET NULL
+) STRICT;
+
+CREATE INDEX ix_variables__created_by ON variables (created_by);
+
+CREATE INDEX ix_variables__updated_by ON variables (updated_by);

@@ -1,0 +1,118 @@
+-- Vectors of one dimension, compared by one distance.
+CREATE TABLE vector_collections (
+    id INTEGER NOT NULL PRIMARY KEY AUTOINCREMENT,
+    user_id INTEGER NOT NULL,
+    name TEXT NOT NULL,
+    dimension INTEGER NOT NULL,
+    distance TEXT DEFAULT 'cosine' NOT NULL,
+    embedding_model TEXT,
+    created_at TEXT DEFAULT (strftime('%Y-%m-%dT%H:%M:%f000+00:00', 'now')) NOT NULL,
+    updated_at TEXT DEFAULT (strftime('%Y-%m-%dT%H:%M:%f000+00:00', 'now')) NOT NULL,
+    CONSTRAINT uq_vector_collections__user_id_name UNIQUE (user_id, name),
+    CONSTRAINT ck_vector_collections__dimension CHECK (dimension BETWEEN 1 AND 16000),
+    CONSTRAINT fk_vector_collections__user_id FOREIGN KEY(user_id) REFERENCES users (id) ON DELETE CASCADE,
+    CONSTRAINT ck_vector_collections__name CHECK (length(name) <= 255),
+    CONSTRAINT ck_vector_collections__distance CHECK (distance IN ('cosine', 'l2', 'inner_product')),
+    CONSTRAINT ck_vector_collections__embedding_model CHECK (embedding_model IS NULL OR length(embedding_model) <= 255)
+) STRICT;
+
+-- A piece of text and its embedding.
+CREATE TABLE vectors (
+    id INTEGER NOT NULL PRIMARY KEY AUTOINCREMENT,
+    collection_id INTEGER,
+    conversation_id INTEGER,
+    resource_id INTEGER,
+    tool_id INTEGER,
+    "order" INTEGER DEFAULT 0 NOT NULL,
+    content TEXT DEFAULT '' NOT NULL,
+    embedding BLOB,
+    metadata TEXT DEFAULT '{}' NOT NULL,
+    created_at TEXT DEFAULT (strftime('%Y-%m-%dT%H:%M:%f000+00:00', 'now')) NOT NULL,
+    updated_at TEXT DEFAULT (strftime('%Y-%m-%dT%H:%M:%f000+00:00', 'now')) NOT NULL,
+    CONSTRAINT fk_vectors__collection_id FOREIGN KEY(collection_id) REFERENCES vector_collections (id) ON DELETE CASCADE,
+    CONSTRAINT fk_vectors__conversation_id FOREIGN KEY(conversation_id) REFERENCES conversations (id) ON DELETE CASCADE,
+    CONSTRAINT fk_vectors__resource_id FOREIGN KEY(resource_id) REFERENCES resources (id) ON DELETE CASCADE,
+    CONSTRAINT fk_vectors__tool_id FOREIGN KEY(tool_id) REFERENCES tools (id) ON DELETE SET NULL,
+    CONSTRAINT ck_vectors__metadata CHECK (json_valid(metadata))
+) STRICT;
+
+CREATE INDEX ix_vectors__collection_id ON vectors (collection_id);
+
+CREATE INDEX ix_vectors__conversation_id ON vectors (conversation_id);
+
+CREATE INDEX ix_vectors__resource_id_order ON vectors (resource_id, "order");
+
+CREATE INDEX ix_vectors__tool_id ON vectors (tool_id);
+
+-- Something an agent remembers, of everybody or of one user.
+CREATE TABLE memories (
+    id INTEGER NOT NULL PRIMARY KEY AUTOINCREMENT,
+    agent_id INTEGER NOT NULL,
+    user_id INTEGER,
+    kind TEXT DEFAULT '' NOT NULL,
+    content TEXT NOT NULL,
+    embedding BLOB,
+    embedding_model TEXT,
+    tags TEXT DEFAULT '[]' NOT NULL,
+    metadata TEXT DEFAULT '{}' NOT NULL,
+    provenance TEXT DEFAULT '{}' NOT NULL,
+    expires_at TEXT,
+    created_at TEXT DEFAULT (strftime('%Y-%m-%dT%H:%M:%f000+00:00', 'now')) NOT NULL,
+    updated_at TEXT DEFAULT (strftime('%Y-%m-%dT%H:%M:%f000+00:00', 'now')) NOT NULL,
+    CONSTRAINT fk_memories__agent_id FOREIGN KEY(agent_id) REFERENCES agents (id) ON DELETE CASCADE,
+    CONSTRAINT fk_memories__user_id FOREIGN KEY(user_id) REFERENCES users (id) ON DELETE CASCADE,
+    CONSTRAINT ck_memories__kind CHECK (length(kind) <= 255),
+    CONSTRAINT ck_memories__embedding_model CHECK (embedding_model IS NULL OR length(embedding_model) <= 255),
+    CONSTRAINT ck_memories__tags CHECK (json_valid(tags)),
+    CONSTRAINT ck_memories__metadata CHECK (json_valid(metadata)),
+    CONSTRAINT ck_memories__provenance CHECK (json_valid(provenance))
+) STRICT;
+
+CREATE INDEX ix_memories__agent_id_created_at ON memories (agent_id, created_at DESC);
+
+CREATE INDEX ix_memories__expires_at ON memories (expires_at);
+
+CREATE INDEX ix_memories__user_id ON memories (user_id);
+
+-- A document, or one of its chunks.
+CREATE TABLE knowledge_base (
+    id INTEGER NOT NULL PRIMARY KEY AUTOINCREMENT,
+    uuid TEXT NOT NULL,
+    user_id INTEGER NOT NULL,
+    title TEXT NOT NULL,
+    content TEXT NOT NULL,
+    content_type TEXT,
+    source TEXT,
+    tags TEXT DEFAULT '[]' NOT NULL,
+    metadata TEXT DEFAULT '{}' NOT NULL,
+    embedding BLOB,
+    chunk_index INTEGER DEFAULT 0 NOT NULL,
+    total_chunks INTEGER DEFAULT 1 NOT NULL,
+    parent_document_id INTEGER,
+    processing_status TEXT DEFAULT 'pending' NOT NULL,
+    attempts INTEGER DEFAULT 0 NOT NULL,
+    error TEXT,
+    claimed_by TEXT,
+    lease_expires_at TEXT,
+    s3_key TEXT,
+    s3_bucket TEXT,
+    file_size INTEGER,
+    content_hash TEXT,
+    created_at TEXT DEFAULT (strftime('%Y-%m-%dT%H:%M:%f000+00:00', 'now')) NOT NULL,
+    updated_at TEXT DEFAULT (strftime('%Y-%m-%dT%H:%M:%f000+00:00', 'now')) NOT NULL,
+    CONSTRAINT uq_knowledge_base__uuid UNIQUE (uuid),
+    CONSTRAINT ck_knowledge_base__uuid CHECK (length(uuid) = 36),
+    CONSTRAINT fk_knowledge_base__user_id FOREIGN KEY(user_id) REFERENCES users (id) ON DELETE CASCADE,
+    CONSTRAINT ck_knowledge_base__content_type CHECK (content_type IS NULL OR length(content_type) <= 255),
+    CONSTRAINT ck_knowledge_base__tags CHECK (json_valid(tags)),
+    CONSTRAINT ck_knowledge_base__metadata CHECK (json_valid(metadata)),
+    CONSTRAINT ck_knowledge_base__embedding CHECK (embedding IS NULL OR length(embedding) = 6144),
+    CONSTRAINT fk_knowledge_base__parent_document_id FOREIGN KEY(parent_document_id) REFERENCES knowledge_base (id) ON DELETE CASCADE,
+    CONSTRAINT ck_knowledge_base__processing_status CHECK (processing_status IN ('pending', 'processing', 'completed', 'failed')),
+    CONSTRAINT ck_knowledge_base__claimed_by CHECK (claimed_by IS NULL OR length(claimed_by) <= 255),
+    CONSTRAINT ck_knowledge_base__content_hash CHECK (content_hash IS NULL OR length(content_hash) <= 64)
+) STRICT;
+
+CREATE INDEX ix_knowledge_base__parent_document_id ON knowledge_base (parent_document_id);
+
+CREATE INDEX ix_knowledge_base__user_id ON knowledge_base (user_id);
