@@ -1,0 +1,81 @@
+"""``agentdb migrate`` and its like: thin commands over `agentdb.migrating`."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from agentdb import migrating
+from agentdb.cli.application import Exit, app, complain, run, say, settings_of, write_json
+
+Json = Annotated[bool, typer.Option("--json", help="Write it as JSON.")]
+
+
+@app.command()
+def migrate(
+    context: typer.Context,
+    revision: Annotated[str, typer.Argument(help="A revision, or how many steps: +1.")] = "head",
+) -> None:
+    """Bring the schema up to date, or up to a revision."""
+    _tell(run(migrating.upgrade(settings_of(context), revision)))
+
+
+@app.command()
+def downgrade(
+    context: typer.Context,
+    revision: Annotated[str, typer.Argument(help="A revision, 'base', or how many steps: -1.")],
+) -> None:
+    """Take the schema back to a revision; what only later revisions hold is lost."""
+    _tell(run(migrating.downgrade(settings_of(context), revision)))
+
+
+@app.command()
+def status(context: typer.Context, json: Json = False) -> None:
+    """Show which revision the database is at, and which one this code expects."""
+    version = run(migrating.current(settings_of(context)))
+    revision, expected = version and version.revision, f"{migrating.head():04}"
+    if json:
+        write_json({"revision": revision, "expected": expected})
+    elif revision == expected:
+        say(f"the schema is at {revision}, which is what this code expects")
+    else:
+        say(f"the schema is at {revision or 'nothing yet'}; this code expects {expected}")
+
+
+@app.command()
+def stamp(context: typer.Context, revision: Annotated[str, typer.Argument(help="A revision.")]) -> None:
+    """Say which revision the database is at, and change nothing else."""
+    _tell(run(migrating.stamp(settings_of(context), revision)))
+
+
+@app.command()
+def check(context: typer.Context, json: Json = False) -> None:
+    """Compare the database with the models; name each difference, and end with 1 when there is one."""
+    differences = run(migrating.check(settings_of(context)))
+    if json:
+        write_json(differences)
+    else:
+        for difference in differences:
+            complain(difference)
+    if differences:
+        raise typer.Exit(Exit.LOOK)
+    if not json:
+        say("the database and the models agree")
+
+
+@app.command("revision")
+def new_revision(
+    context: typer.Context,
+    message: Annotated[str, typer.Option("--message", "-m", help="What the migration does.")],
+) -> None:
+    """Write a new migration from what differs between the models and the database."""
+    path = run(migrating.revision(settings_of(context), message))
+    say(f"wrote {path}")
+
+
+def _tell(report: migrating.Report) -> None:
+    if report.before == report.after:
+        say(f"nothing to do: the schema is at {report.after or 'nothing'}")
+    else:
+        say(f"the schema went from {report.before or 'nothing'} to {report.after or 'nothing'}")

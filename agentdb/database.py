@@ -1,0 +1,209 @@
+"""The Database: opened once, two doors, and every repository's calls as transactions of their own."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable, Generator
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self, TypeVar
+
+from sqlalchemy import literal, select
+from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker
+
+from agentdb import migrating
+from agentdb.aggregates import Aggregates
+from agentdb.config import Settings
+from agentdb.doors import Shortcut, enter, leave, refuse_inside_a_unit
+from agentdb.engine.choice import AnyEngine, engine_for, serving
+from agentdb.engine.plan import Plan
+from agentdb.engine.retrying import retrying
+from agentdb.errors import AgentDBError, Unavailable
+from agentdb.unit import Unit
+
+R = TypeVar("R")
+
+_ALIVE = Plan[int](select(literal(1)), name="health")
+
+
+@dataclass(frozen=True, slots=True)
+class Health:
+    """Whether the database answers, and how its connections are doing."""
+
+    alive: bool
+    problem: str | None
+    in_use: int
+    waiting: int
+    size: int
+
+
+class Database(Aggregates):
+    """One database, for one event loop.
+
+    ``db.hub.runs.start(...)`` and its like are one call, one transaction. Several calls in one transaction go through
+    ``write()``; reads that belong together, or must not write, through ``read()``.
+    """
+
+    def __init__(self, settings: Settings, *, template: Path | None = None) -> None:
+        self.settings = settings
+        self._template = template
+        self._engine: AnyEngine | None = None
+        self._shortcut = Shortcut()
+        self._opening = asyncio.Lock()
+        self._server = AsyncExitStack()
+        super().__init__(self._shortcut, most=settings.page_limit)
+
+    async def open(self) -> Self:
+        """Connect, and bring the schema up to date unless the settings say never.
+
+        Raises: BadSettings, Unavailable or SchemaMismatch, naming the setting and never the password.
+        """
+        async with self._opening:
+            if self._engine is None:
+                async with AsyncExitStack() as opened:
+                    settings = await opened.enter_async_context(serving(self.settings))
+                    engine = engine_for(settings, template=self._template)
+                    opened.push_async_callback(engine.close)
+                    await engine.open()
+                    await migrating.ensure(engine, settings)
+                    self._server = opened.pop_all()
+                self._engine = engine
+                self._shortcut.lead_to(engine)
+        return self
+
+    async def close(self) -> None:
+        """Let what is in flight finish, and let go of every connection, thread and task."""
+        async with self._opening:
+            self._engine = None
+            self._shortcut.lead_to(None)
+            await self._server.aclose()
+
+    def __await__(self) -> Generator[Any, None, Self]:
+        return self.open().__await__()
+
+    async def __aenter__(self) -> Self:
+        return await self.open()
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.close()
+
+    # The two doors
+
+    def write(self) -> AbstractAsyncContextManager[Unit]:
+        """Open a unit that writes: it commits when its block is left, and rolls back when any error leaves it.
+
+        Units that write follow one another on SQLite. Keep them short: await no model and no web page in one.
+
+        Raises: BadInput inside another unit of the same task.
+        """
+        return self._unit(writes=True)
+
+    def read(self) -> AbstractAsyncContextManager[Unit]:
+        """Open a unit that reads one snapshot and cannot write, on a replica where one is configured."""
+        return self._unit(writes=False)
+
+    @asynccontextmanager
+    async def _unit(self, *, writes: bool) -> AsyncIterator[Unit]:
+        refuse_inside_a_unit("write()" if writes else "read()", self._shortcut)
+        async with self._there().transaction(writes=writes) as transaction:
+            unit = Unit(transaction, writes=writes, most=self.settings.page_limit)
+            enter(unit, self._shortcut)
+            try:
+                yield unit
+                await unit.finish()
+            finally:
+                leave(unit)
+                await unit.let_go()
+
+    async def run(self, work: Callable[[Unit], Awaitable[R]]) -> R:
+        """Run ``work`` in a write unit, again from its beginning while other transactions are in its way.
+
+        Args: work: it may run several times, so it keeps its effects inside the unit.
+        Raises: Contended when the last attempt was contended too.
+        """
+
+        async def attempt() -> R:
+            async with self.write() as unit:
+                return await work(unit)
+
+        return await retrying(attempt, attempts=self.settings.retry_attempts)
+
+    # The rest
+
+    @property
+    def sessions(self) -> async_sessionmaker[AsyncSession]:
+        """Plain SQLAlchemy sessions over the same connections, which commit and roll back by themselves.
+
+        On SQLite each holds the one writer from its first statement until its commit.
+        """
+        return async_sessionmaker(self._there().sessions(), expire_on_commit=False)
+
+    def now(self) -> datetime:
+        """Return the database's present moment, as it is bound to rows."""
+        return self._there().now()
+
+    async def health(self) -> Health:
+        """Ask the database whether it answers; a problem is told, not raised."""
+        engine = self._there()
+        try:
+            alive, problem = await engine.fetch_one(_ALIVE, {}) == 1, None
+        except AgentDBError as error:
+            alive, problem = False, str(error)
+        return Health(alive, problem, **engine.state())
+
+    def _there(self) -> AnyEngine:
+        if self._engine is None:
+            raise Unavailable("the database is not open; use `async with`, or await open()")
+        return self._engine
+
+
+class SessionFactory:
+    """Makes plain SQLAlchemy sessions over a database: ``async with factory:`` opens and closes it.
+
+    Inside, ``async with factory() as session: ...`` is SQLAlchemy's own.
+    """
+
+    def __init__(self, database: Database) -> None:
+        self.database = database
+
+    def __call__(self, **options: Any) -> AsyncSession:
+        """Return a new session."""
+        return self.database.sessions(**options)
+
+    async def __aenter__(self) -> Self:
+        await self.database.open()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.close()
+
+    async def close(self) -> None:
+        """Close the database."""
+        await self.database.close()
+
+
+def connect(url: str | None = None, **settings: Any) -> Database:
+    """Return the database that the URL, or else the environment, names; ``async with`` opens and closes it.
+
+    Args:
+        url: see `Settings`; in any form `agentdb.urls.parse` reads.
+        settings: any field of `Settings` by its name.
+
+    Raises: BadSettings; what needs the database is raised when it is opened.
+    """
+    return Database(Settings.load(url, **settings))
+
+
+def session_factory(url: str | None = None, **settings: Any) -> SessionFactory:
+    """Return a factory of plain SQLAlchemy sessions, for services that want nothing else.
+
+    Args and Raises: as `connect`.
+    """
+    return SessionFactory(connect(url, **settings))

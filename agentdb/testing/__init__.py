@@ -1,0 +1,1 @@
+"""What tests of agentdb and of its users' programs run on."""
