@@ -24,7 +24,7 @@ from agentdb.base import Entity
 from agentdb.config import Settings
 from agentdb.engine.catalog import Description, Difference, compare, describe, parse, table_exists
 from agentdb.engine.choice import AnyEngine, serving
-from agentdb.engine.direct import alone, connected, prepare, scratch, telling, verify
+from agentdb.engine.direct import alone, connected, create_all, prepare, scratch, telling, verify
 from agentdb.engine.plan import Plan
 from agentdb.engine.quantities import MomentType
 from agentdb.errors import BadInput, BadSettings, SchemaMismatch
@@ -156,20 +156,21 @@ async def stamp(settings: Settings, revision: str, *, path: Path | None = None, 
     return await _change("stamp", settings, revision, path, history)
 
 
-async def revision(settings: Settings, message: str) -> Path:
+async def revision(settings: Settings, message: str, *, history: Path = HISTORY) -> Path:
     """Write a new migration from what the models differ in from a database that is up to date; for developers.
 
     What comes out is a proposal: CHECKs, triggers, functions and conditions are for the author, as is SQLite where a
     table must be rebuilt (`agentdb.engine.rebuild`).
 
     Args: message: what it does; becomes part of the file's name.
-    Raises: BadSettings outside a checkout.
+    Raises: BadSettings outside a checkout; BadInput when the database is not up to date.
     """
-    if HISTORY.name == "_migrations":
+    if history.name == "_migrations":
         raise BadSettings("migrations are written in a checkout of agentdb, not in what is installed from it")
-    existing = {*(HISTORY / "versions").iterdir()}
-    await _change("revision", settings, message, None, HISTORY)
-    (written,) = {*(HISTORY / "versions").glob("*.py")} - existing
+    existing = {*(history / "versions").iterdir()}
+    await _change("revision", settings, message, None, history)
+    head.cache_clear()
+    (written,) = {*(history / "versions").glob("*.py")} - existing
     return written
 
 
@@ -214,7 +215,7 @@ def describe_models(connection: Connection) -> Description | None:
     with scratch(connection) as place:
         if place is None:
             return None
-        Entity.metadata.create_all(place, checkfirst=False)
+        create_all(Entity.metadata, place)
         return describe(place)
 
 
@@ -231,7 +232,7 @@ def _version(connection: Connection) -> Version | None:
 async def _change(command: str, settings: Settings, revision: str, path: Path | None, history: Path) -> Report:
     expected = await asyncio.to_thread(head, history)
     async with serving(settings) as served, alone(served, path) as connection:
-        with telling(f"{command} to {revision} failed, and the database is as it was"):
+        with telling(f"{command} {revision!r} failed, and the database is as it was"):
             return await connection.run_sync(_run, command, revision, expected, served.direct.schema, history)
 
 

@@ -211,7 +211,7 @@ def _append_steps(values: Mapping[str, Any], now: Any) -> Script[Message | None]
     position = yield from one(_MOVE, conversation_id=values["conversation_id"], many=1, now=now)
     if position is None:
         return None
-    return (yield from one(insert_one(Message), position=position, **values))
+    return (yield from one(insert_one(Message), position=position, created_at=now, updated_at=now, **values))
 
 
 def _append_many_steps(conversation_id: int, given: list[dict[str, Any]], now: Any) -> Script[list[Message]]:
@@ -219,7 +219,7 @@ def _append_many_steps(conversation_id: int, given: list[dict[str, Any]], now: A
     if last is None:
         raise NotFound(f"there is no conversation {conversation_id}, or it is deleted")
     rows = [
-        {**values, "conversation_id": conversation_id, "position": position}
+        {"created_at": now, "updated_at": now, **values, "conversation_id": conversation_id, "position": position}
         for position, values in enumerate(given, last - len(given) + 1)
     ]
     stored = yield from each(insert_one(Message), rows)

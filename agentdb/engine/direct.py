@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, Final
 
 import asyncpg
-from sqlalchemy import Connection, create_engine, text
+from sqlalchemy import Connection, MetaData, create_engine, text
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncConnection, create_async_engine
 from sqlalchemy.pool import NullPool
@@ -253,3 +253,17 @@ def scratch(connection: Connection) -> Iterator[Connection | None]:
         yield connection
     finally:
         connection.rollback()
+
+
+def create_all(metadata: MetaData, connection: Connection) -> None:
+    """Make everything that a metadata holds.
+
+    SQLAlchemy's own, run once on PostgreSQL, notes at the references of cycles that they were added by ALTER TABLE, and
+    omits them on SQLite ever after.
+    """
+    references = [key for table in metadata.tables.values() for key in table.foreign_key_constraints]
+    for key in references:
+        key._create_rule = None  # noqa: SLF001
+    metadata.create_all(connection, checkfirst=False)
+    for key in references:
+        key._create_rule = None  # noqa: SLF001

@@ -9,7 +9,8 @@
             user = await unit.supervisor.users.create((await request.json())["username"])
         return web.json_response({"id": user.id}, status=201)
 
-A test may put a Database of its own into ``app[DATABASE]``, and leave ``setup`` to the program.
+A test may put a Database of its own into ``app[DATABASE]``, with ``answer_errors`` among the middlewares, in place of
+``setup``.
 """
 
 from __future__ import annotations

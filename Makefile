@@ -1,0 +1,63 @@
+# `make help` lists what there is. Every target sets up what it needs.
+
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+WORKERS ?= 2
+
+.DEFAULT_GOAL := help
+.PHONY: help setup demo test test-all check format schema bench migrate up down clean
+
+help: ## show this help
+	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+setup: $(READY) ## make the virtual environment
+
+$(READY): pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit("agentdb needs Python 3.11 or newer; set PYTHON=...") if sys.version_info < (3, 11) else None'
+	@echo "setting up $(VENV) ..."
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --upgrade 'pip>=25.1'
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --group dev --editable '.[aiohttp,embedded,fastapi]'
+	@touch $@
+
+demo: $(READY) ## import the sample on SQLite and on PostgreSQL, and show the two reports
+	@$(BIN)/python examples/demo.py
+
+test: $(READY) ## run the tests on SQLite and PostgreSQL 18
+	@$(BIN)/python -m pytest -n $(WORKERS) -q -m 'not long'
+
+test-all: $(READY) ## all tests, the long ones too, on PostgreSQL 18 and then on 16
+	@AGENTDB_TEST_POSTGRESQL_MAJOR=18 $(BIN)/python -m pytest -n $(WORKERS) -q
+	@AGENTDB_TEST_POSTGRESQL_MAJOR=16 $(BIN)/python -m pytest -n $(WORKERS) -q
+
+check: $(READY) ## style, types, the arrow of imports, fresh schema files
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+	@$(BIN)/mypy
+	@$(BIN)/lint-imports
+	@$(BIN)/python -m migrations.regenerate --check
+
+format: $(READY) ## format the code
+	@$(BIN)/ruff check --fix .
+	@$(BIN)/ruff format .
+
+schema: $(READY) ## write migrations/schema/*.sql anew
+	@$(BIN)/python -m migrations.regenerate
+
+bench: $(READY) ## measure against the bare drivers and other layers
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --group bench
+	@$(BIN)/python -m benchmarks
+
+migrate: $(READY) ## bring the database that the environment names up to date
+	@$(BIN)/agentdb migrate
+
+up: ## start PostgreSQL with pgvector in a container
+	docker compose up --detach --wait
+
+down: ## stop it
+	docker compose down
+
+clean: ## remove the virtual environment and all caches
+	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache build dist

@@ -1,0 +1,5 @@
+"""`python -m agentdb` is the `agentdb` command."""
+
+from agentdb.cli import app
+
+app()

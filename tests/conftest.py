@@ -1,0 +1,69 @@
+"""What the tests run on: every behaviour on both databases."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import suppress
+from importlib.metadata import entry_points
+from pathlib import Path
+
+import pytest
+import pytest_asyncio
+
+from agentdb.database import Database
+from agentdb.testing.postgresql import PostgreSQLServer
+from agentdb.unit import Unit
+
+# A checkout that is not installed has no entry point to find the plugin by; one that is must not load it twice.
+if not entry_points(group="pytest11", name="agentdb"):
+    pytest_plugins = ["agentdb.testing.plugin"]
+
+
+class _Undone(Exception):
+    """Rolls a unit back."""
+
+
+@pytest.fixture
+def db(agentdb_any: Database) -> Database:
+    """Return an open database, empty and migrated: the test runs on both."""
+    return agentdb_any
+
+
+@pytest_asyncio.fixture
+async def unit(db: Database) -> AsyncIterator[Unit]:
+    """Yield an open unit that writes on ``db``, and is rolled back in the end.
+
+    It was opened by another task than the test's: on SQLite a write on ``db`` itself would wait for it in vain.
+    """
+    with suppress(_Undone):
+        async with db.write() as unit:
+            yield unit
+            raise _Undone
+
+
+@pytest.fixture
+def sqlite_url(tmp_path: Path) -> str:
+    """Return the URL of a file that is not there yet."""
+    return f"sqlite:///{tmp_path / 'agentdb.db'}"
+
+
+@pytest_asyncio.fixture
+async def postgresql_url(agentdb_postgresql_server: PostgreSQLServer) -> AsyncIterator[str]:
+    """Yield the URL, password included, of a database without tables."""
+    url = await agentdb_postgresql_server.create_database()
+    yield url
+    await agentdb_postgresql_server.drop_database(url)
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def database_url(request: pytest.FixtureRequest) -> str:
+    """Return the URL of a database without tables: the test runs on both."""
+    url: str = request.getfixturevalue(f"{request.param}_url")
+    return url
+
+
+@pytest.fixture(autouse=True)
+def _unset(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Keep whatever database the developer's shell names away from the tests."""
+    for name in ("AGENTDB_URL", "AGENTDB_DIRECT_URL", "AGENTDB_REPLICA_URL", "DATABASE_URL", "PGHOST"):
+        monkeypatch.delenv(name, raising=False)
