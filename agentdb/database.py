@@ -140,7 +140,10 @@ class Database(Aggregates):
         """Plain SQLAlchemy sessions over the same connections, which commit and roll back by themselves.
 
         On SQLite each holds the one writer from its first statement until its commit.
+
+        Raises: BadInput inside an open unit of the same task, whose own session is ``unit.session``.
         """
+        refuse_inside_a_unit("sessions", self._shortcut)
         return async_sessionmaker(self._there().sessions(), expire_on_commit=False)
 
     def now(self) -> datetime:

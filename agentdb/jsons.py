@@ -15,8 +15,10 @@ JsonValue: TypeAlias = "bool | int | float | str | list[JsonValue] | dict[str, J
 _encode = msgspec.json.Encoder().encode
 decode = msgspec.json.Decoder().decode
 
-# Only texts that match can hide a NaN (encoded as null), a NUL or an integer beyond 64 bits: those are walked.
-_suspect: Final = re.compile(rb"null|\\u0000|\d{19}").search
+# Only texts that match can hide a NaN (encoded as null), a NUL, an integer beyond 64 bits, or a float with an
+# exponent: those are walked.
+_suspect: Final = re.compile(rb"null|\\u0000|\d{19}|\de\+?\d").search
+_INTEGRAL: Final = 1e15  # from about here on, a float's text has an exponent and no fraction
 
 
 def encode(value: Any) -> str:
@@ -28,6 +30,7 @@ def encode(value: Any) -> str:
         encoded = _encode(value)
         if _suspect(encoded):
             _refuse_what_changes(value)
+            encoded = _encode(_spelled_out(value))
     except RecursionError:
         raise BadInput("JSON is nested too deeply; store it as text") from None
     except UnicodeEncodeError:
@@ -54,3 +57,14 @@ def _refuse_what_changes(value: Any) -> None:  # noqa: C901 (one branch for each
     elif isinstance(value, list | tuple | set | frozenset):
         for item in value:
             _refuse_what_changes(item)
+
+
+def _spelled_out(value: Any) -> Any:
+    """Return a value whose large floats keep their digits and their point: jsonb makes an integer of ``1e16``."""
+    if isinstance(value, float) and abs(value) >= _INTEGRAL:
+        return msgspec.Raw(f"{value:.1f}".encode())
+    if isinstance(value, dict):
+        return {key: _spelled_out(item) for key, item in value.items()}
+    if isinstance(value, list | tuple | set | frozenset):
+        return [_spelled_out(item) for item in value]
+    return value

@@ -13,6 +13,7 @@ from agentdb.base import Entity
 from agentdb.engine.connection import Connection
 from agentdb.engine.functions import among
 from agentdb.engine.plan import Plan, of
+from agentdb.engine.spelling import JsonType
 from agentdb.engine.statements import by_key, insert_one, insert_or_update
 from agentdb.errors import BadInput, NotFound, StaleVersion
 from agentdb.page import Page, cursor_of, values_of
@@ -270,12 +271,20 @@ def _conditions(model: type[Entity], shape: Shape) -> list[ColumnElement[bool]]:
     conditions: list[ColumnElement[bool]] = []
     for name, operator, null in shape:
         column = _column(model, name)
+        if isinstance(column.type, JsonType) and not null:
+            raise BadInput(
+                f"{criterion_of(name, operator)}: JSON is not compared; select with SQL through unit.session"
+            )
         if null:
             conditions.append(column.is_(None) if operator == "" else column.is_not(None))
         else:
-            criterion = f"{name}__{operator}" if operator else name
-            conditions.append(_COMPARISONS[operator](column, criterion))
+            conditions.append(_COMPARISONS[operator](column, criterion_of(name, operator)))
     return conditions
+
+
+def criterion_of(name: str, operator: str) -> str:
+    """Return the keyword a criterion was given as."""
+    return f"{name}__{operator}" if operator else name
 
 
 @cache

@@ -9,6 +9,7 @@ from functools import cached_property
 from typing import Any, NoReturn, TypeVar
 
 from sqlalchemy import Table
+from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from agentdb.aggregates import Aggregates
@@ -49,9 +50,20 @@ class UnitConnection:
         return self.transaction.now()
 
     async def _after_flush(self, call: Callable[..., Awaitable[R]], *arguments: Any) -> R:
-        if self.session is not None:
-            await self.session.flush()
+        await self.flush()
         return await call(*arguments)
+
+    async def flush(self) -> None:
+        """Send what the session holds back.
+
+        Raises: errors of ours, as a repository does.
+        """
+        if self.session is None:
+            return
+        try:
+            await self.session.flush()
+        except DBAPIError as error:
+            raise self.transaction.told(error) from error
 
     def fetch_one(self, plan: Plan[T], parameters: Parameters) -> Awaitable[T | None]:
         """Return the first row of a plan, or None."""
@@ -85,8 +97,7 @@ class UnitConnection:
 
     async def stream(self, plan: Plan[T], parameters: Parameters, *, batch: int = 500) -> AsyncIterator[T]:
         """Yield the rows of a plan as they come."""
-        if self.session is not None:
-            await self.session.flush()
+        await self.flush()
         async for row in self.transaction.stream(plan, parameters, batch=batch):
             yield row
 
@@ -114,8 +125,7 @@ class Unit(Aggregates):
 
     async def finish(self) -> None:
         """Send what the session still holds, before the commit."""
-        if self._connection.session is not None:
-            await self._connection.session.flush()
+        await self._connection.flush()
 
     async def let_go(self) -> None:
         """Part from the session, whatever happened."""

@@ -30,9 +30,8 @@ def main() -> None:
     options = _options()
     rows = [row for row in ROWS if not options.only or any(word in row.name for word in options.only)]
     if not rows:
-        sys.exit(
-            f"no row is called {' or '.join(options.only)}; there are {'; '.join(dict.fromkeys(row.name for row in ROWS))}"
-        )
+        known = "; ".join(dict.fromkeys(row.name for row in ROWS))
+        sys.exit(f"no row is called {' or '.join(options.only)}; there are {known}")
     kinds: list[Kind] = options.database or ["postgresql", "sqlite"]
     asyncio.run(_run(kinds, rows, options))
 

@@ -58,10 +58,17 @@ async def _files(folder: Path, adapters: int) -> Scene:
     for number in range(1, adapters + 1):
         path = folder / f"adapter{number}.db"
         shutil.copyfile(seeded, path)
+        _settle(path)
         places.append(Place("sqlite", number, f"sqlite:///{path}", {}, path))
     return Scene(
         places, f"SQLite {sqlite3.sqlite_version}, WAL, synchronous=NORMAL; pools of {POOL} where there are pools"
     )
+
+
+def _settle(path: Path) -> None:
+    """Have a file on the disk: otherwise the first checkpoint's fsync would write all of it, in the midst of a cell."""
+    with path.open("rb") as file:
+        os.fsync(file.fileno())
 
 
 async def _rooms(target: Target, adapters: int) -> Scene:

@@ -6,8 +6,8 @@ from typing import Final
 
 from alembic import context
 
+from agentdb.engine.history import Run
 from agentdb.errors import BadSettings
-from agentdb.migrating import Run
 
 _run: Final = context.config.attributes.get("run")
 if not isinstance(_run, Run):
@@ -17,13 +17,13 @@ context.configure(
     connection=_run.connection,
     target_metadata=_run.metadata,
     version_table_schema=_run.schema,
-    include_name=_run.includes,
+    include_object=_run.concerns,
     # One transaction for all pending migrations, on both databases.
     transactional_ddl=True,
     transaction_per_migration=False,
-    on_version_apply=_run.stamp,
+    on_version_apply=_run.applied,
 )
 with context.begin_transaction():
     _run.begin()
     context.run_migrations()
-    _run.finish()
+    _run.finish(context.get_context().get_current_heads())

@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 import threading
+from typing import Any
 
 import pytest
 from sqlalchemy import func, select
@@ -38,7 +39,7 @@ async def test_nothing_is_left_after_closing(database_url: str) -> None:
 
 async def test_calls_in_flight_end_before_the_database_is_closed(database_url: str) -> None:
     db = await agentdb.connect(database_url)
-    calls = [asyncio.ensure_future(db.supervisor.users.page(limit=5)) for _ in range(20)]
+    calls: list[asyncio.Future[Any]] = [asyncio.ensure_future(db.supervisor.users.page(limit=5)) for _ in range(20)]
     calls += [asyncio.ensure_future(db.supervisor.users.count()) for _ in range(20)]
     await asyncio.sleep(0)
     await db.close()

@@ -19,7 +19,7 @@ _values = st.recursive(
 )
 
 
-def _storable(value: Any) -> bool:
+def _storable(value: Any) -> bool:  # noqa: PLR0911 (one return for each kind)
     match value:
         case bool() | None:
             return True

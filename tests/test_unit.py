@@ -1,5 +1,7 @@
 """Units of work: all or nothing, one task at a time, and the session inside."""
 
+# ruff: noqa: PT012 (a unit is several statements, and refuses at its end)
+
 from __future__ import annotations
 
 import asyncio
@@ -243,6 +245,7 @@ async def test_every_kind_of_column_works_through_the_session(db: Database) -> N
         cost = (await session.scalars(select(Cost))).one()
 
     assert (user.config, user.email_verified_at) == ({"a": [1, None, "é"]}, moment)
+    assert memory.embedding is not None
     assert np.array_equal(memory.embedding, vector)
     assert cost.cost == Decimal("0.000000001")
     again = await db.supervisor.users.get(user.id)  # the connections speak as before

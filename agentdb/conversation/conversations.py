@@ -9,6 +9,7 @@ from sqlalchemy import bindparam, select
 from agentdb.conversation.models import Conversation
 from agentdb.engine.plan import Plan
 from agentdb.engine.statements import insert_unless_there
+from agentdb.errors import Conflict
 from agentdb.page import Page
 from agentdb.repository import Repository
 
@@ -46,6 +47,7 @@ class Conversations(Repository[Conversation]):
     ) -> tuple[Conversation, bool]:
         """Return the conversation with this key, and whether this call created it: of many at once, exactly one does.
 
+        Raises: Conflict when the conversation with this key is deleted; MissingReference for an unknown user or agent.
         Cost: one statement when it is new, two when it was there.
         """
         plan = insert_unless_there(Conversation, ("key",))
@@ -53,7 +55,13 @@ class Conversations(Repository[Conversation]):
         created = await self.connection.fetch_one(plan, values)
         if created is not None:
             return created, True
-        return self._there(await self.by_key(key)), False
+        present = await self.by_key(key)
+        if present is None:
+            raise Conflict(
+                f"the conversation with key {key!r} is deleted; choose another key, or restore it",
+                constraint="uq_conversations__key",
+            )
+        return present, False
 
     async def by_key(self, key: str) -> Conversation | None:
         """Return the live conversation with this key, or None."""

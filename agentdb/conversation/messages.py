@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final
 
 from sqlalchemy import Column, Table, bindparam, func, insert, literal_column, select, update
 
 from agentdb.conversation.models import Conversation, Message, MessageRole
-from agentdb.engine.connection import Script, each, one
+from agentdb.engine.connection import Script, each, every, one
+from agentdb.engine.functions import among
 from agentdb.engine.plan import Plan, Together, of
 from agentdb.engine.statements import given_arrays, insert_one
-from agentdb.errors import BadInput, NotFound
+from agentdb.errors import BadInput, MissingReference, NotFound
 from agentdb.repository import Repository, capped
 
 _conversations: Final[Table] = Conversation.__table__  # type: ignore[assignment]
@@ -39,8 +40,8 @@ _STORED: Final = ["conversation_id", "position", *_NAMES[1:]]
 def _append_plan() -> Plan[Message]:
     """Move the conversation's last position and store the message at it, in one statement.
 
-    Together: the rows of the conversations are locked in the order of their keys, so that two batches never wait for
-    each other crosswise, and each is moved once by as many places as it has messages.
+    Together: each conversation is moved once, by as many places as it has messages. One that somebody else has locked
+    is passed by, so that it holds up no append to another; its messages are then appended alone.
     """
     # The position is taken first in the text, so that parameters are numbered as the joined statement numbers them.
     moved = (
@@ -62,7 +63,7 @@ def _append_plan() -> Plan[Message]:
         rows=Message,
         columns=_NAMES,
         echo=[_messages.c.id, _messages.c.position],
-        together=Together(_append_together()),
+        together=Together(_append_together(), passes_by=True),
     )
 
 
@@ -85,7 +86,7 @@ def _append_together() -> Any:
         select(_conversations.c.id)
         .where(_conversations.c.id.in_(select(counted.c.conversation_id)), _conversations.c.deleted_at.is_(None))
         .order_by(_conversations.c.id)
-        .with_for_update()
+        .with_for_update(skip_locked=True)
         .cte("locked")
     )
     moved = (
@@ -132,6 +133,13 @@ _MOVE: Final = Plan[int](
     name="messages.append: conversation",
 )
 
+_OWN: Final = Plan[int](
+    select(_messages.c.id).where(
+        _messages.c.conversation_id == bindparam("conversation_id"), among(_messages.c.id, "ids")
+    ),
+    name="messages.append: parents",
+)
+
 _LATEST: Final = Plan[Message](
     select(Message)
     .where(Message.conversation_id == bindparam("conversation_id"))
@@ -161,8 +169,9 @@ class Messages(Repository[Message]):
     ) -> Message:
         """Append one message, and return it with its position.
 
-        Raises: NotFound when there is no such live conversation; BadInput; MissingReference for an unknown parent.
-        Cost: one statement; concurrent appends, to one conversation or many, share one.
+        Raises: NotFound when there is no such live conversation; BadInput; MissingReference for a parent that is not a
+            message of this conversation.
+        Cost: one statement, which concurrent appends share, to one conversation or many; a transaction with a parent.
         """
         values = {
             "conversation_id": conversation_id,
@@ -174,7 +183,7 @@ class Messages(Repository[Message]):
             "metadata": metadata or {},
             "tokens": tokens,
         }
-        if self.connection.chains:
+        if self.connection.chains and parent_id is None:
             message = await self.connection.fetch_one(_APPEND, values)
         else:
             now = self.connection.now()
@@ -211,6 +220,7 @@ def _append_steps(values: Mapping[str, Any], now: Any) -> Script[Message | None]
     position = yield from one(_MOVE, conversation_id=values["conversation_id"], many=1, now=now)
     if position is None:
         return None
+    yield from _check_parents(values["conversation_id"], [values])
     return (yield from one(insert_one(Message), position=position, created_at=now, updated_at=now, **values))
 
 
@@ -218,9 +228,23 @@ def _append_many_steps(conversation_id: int, given: list[dict[str, Any]], now: A
     last = yield from one(_MOVE, conversation_id=conversation_id, many=len(given), now=now)
     if last is None:
         raise NotFound(f"there is no conversation {conversation_id}, or it is deleted")
+    yield from _check_parents(conversation_id, given)
     rows = [
         {"created_at": now, "updated_at": now, **values, "conversation_id": conversation_id, "position": position}
         for position, values in enumerate(given, last - len(given) + 1)
     ]
     stored = yield from each(insert_one(Message), rows)
     return [message for message in stored if message is not None]
+
+
+def _check_parents(conversation_id: int, given: Sequence[Mapping[str, Any]]) -> Script[None]:
+    """Refuse a parent that is not a message of the same conversation."""
+    parents = {message["parent_id"] for message in given if message.get("parent_id") is not None}
+    if not parents:
+        return
+    own = yield from every(_OWN, conversation_id=conversation_id, ids=sorted(parents))
+    for stranger in parents.difference(own):
+        raise MissingReference(
+            f"message {stranger} is not in conversation {conversation_id}; a parent is of the same conversation",
+            constraint="fk_messages__parent_id",
+        )

@@ -21,19 +21,23 @@ Description: TypeAlias = Mapping[str, str]
 
 
 class table_exists(FunctionElement[bool]):  # noqa: N801 (a SQL function)
-    """Whether there is a table of this name: on PostgreSQL in the first schema on the search path, not behind it."""
+    """Whether there is a table of this name, in this very schema; None: in the first that exists on the search path."""
 
     type = Boolean()
     inherit_cache = False
 
-    def __init__(self, name: str) -> None:
+    def __init__(self, name: str, schema: str | None = None) -> None:
         super().__init__()
         self.table = name
+        self.schema = schema
 
 
 @compiles(table_exists, "postgresql")
-def _table_exists_postgresql(element: table_exists, _compiler: SQLCompiler, **_: Any) -> str:
-    return f"(to_regclass(quote_ident(current_schema()) || '.{element.table}') IS NOT NULL)"
+def _table_exists_postgresql(element: table_exists, compiler: SQLCompiler, **_: Any) -> str:
+    if element.schema is None:
+        return f"(to_regclass(quote_ident(current_schema()) || '.{element.table}') IS NOT NULL)"
+    schema = compiler.preparer.quote_identifier(element.schema).replace("'", "''")
+    return f"(to_regclass('{schema}.{element.table}') IS NOT NULL)"
 
 
 @compiles(table_exists, "sqlite")
@@ -119,7 +123,7 @@ def describe(connection: Connection) -> Description:
     return found
 
 
-_OURS: Final = f"c.relnamespace = current_schema()::regnamespace AND c.relname <> '{UNDESCRIBED}'"
+_OURS: Final = f"c.relnamespace = quote_ident(current_schema())::regnamespace AND c.relname <> '{UNDESCRIBED}'"
 
 # Nothing here may depend on the server's version: NOT NULL, for one, is a constraint since 18, and always an attribute.
 _POSTGRESQL: Final = (
@@ -166,7 +170,7 @@ _POSTGRESQL: Final = (
     SELECT 'function ' || p.proname || '(' || pg_get_function_identity_arguments(p.oid) || ')',
         pg_get_functiondef(p.oid)
     FROM pg_proc p
-    WHERE p.pronamespace = current_schema()::regnamespace AND p.prokind IN ('f', 'p')
+    WHERE p.pronamespace = quote_ident(current_schema())::regnamespace AND p.prokind IN ('f', 'p')
         AND NOT EXISTS (SELECT FROM pg_depend d WHERE d.objid = p.oid AND d.deptype = 'e')
     """,
 )
@@ -225,6 +229,8 @@ def _sqlite_table(table: str, sql: str) -> Iterator[tuple[str, str]]:
     for part in parts:
         if found := _CONSTRAINT.fullmatch(part):
             yield f"constraint {table}.{found[1]}", found[2]
+        elif part.startswith(("CHECK", "FOREIGN KEY", "PRIMARY KEY", "UNIQUE")):
+            yield f"constraint {table}.{part}", part
         else:
             name, _, definition = part.partition(" ")
             yield f"column {table}.{name.strip(_QUOTES)}", definition

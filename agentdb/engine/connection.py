@@ -14,9 +14,11 @@ from enum import Enum
 from typing import Any, Protocol, TypeAlias, TypeVar
 
 from sqlalchemy import Table
+from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from agentdb.engine.plan import Parameters, Plan
+from agentdb.errors import AgentDBError
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -119,6 +121,10 @@ class Transaction(Connection, Protocol):
 
     def savepoint(self) -> AbstractAsyncContextManager[None]:
         """Undo only what happens inside, when an error leaves it."""
+        ...
+
+    def told(self, error: DBAPIError) -> AgentDBError:
+        """Return our error for what a borrowed connection raised."""
         ...
 
     def lend(self) -> AsyncConnection:

@@ -14,6 +14,7 @@ from sqlalchemy import NullPool
 from sqlalchemy.dialects import registry
 from sqlalchemy.dialects.postgresql.asyncpg import AsyncAdapt_asyncpg_connection, PGDialect_asyncpg
 from sqlalchemy.dialects.sqlite.aiosqlite import AsyncAdapt_aiosqlite_connection, SQLiteDialect_aiosqlite
+from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 from sqlalchemy.util import await_only
 
@@ -160,6 +161,23 @@ class PooledSQLite(AsyncAdapt_aiosqlite_connection):
     def terminate(self) -> None:
         """Let the next writer in once the connection is clean."""
         self.give_back()
+
+
+def driver_error(error: DBAPIError) -> BaseException:
+    """Return the driver's own error that SQLAlchemy has wrapped, twice for an async driver."""
+    wrapped: BaseException = error.orig or error
+    return wrapped.__cause__ or wrapped
+
+
+def once(call: Callable[[], None]) -> Callable[[], None]:
+    """Return a function that calls ``call`` the first time only: by the second, a connection may be somebody else's."""
+    left = [call]
+
+    def give_back() -> None:
+        if left:
+            left.pop()()
+
+    return give_back
 
 
 def engine_over(scheme: str, connect: Callable[[], Awaitable[Any]]) -> AsyncEngine:

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, Final
 
 import asyncpg
-from sqlalchemy import Connection, MetaData, create_engine, text
+from sqlalchemy import URL, Connection, MetaData, create_engine, text
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncConnection, create_async_engine
 from sqlalchemy.pool import NullPool
@@ -59,11 +59,11 @@ async def connected(settings: Settings, path: Path | None = None) -> AsyncIterat
     Raises: BadSettings or Unavailable when it cannot be had.
     """
     if settings.direct.kind == "postgresql":
-        async with _connected("postgresql+asyncpg://", lambda: _dial(settings)) as connection:
+        async with _connected(URL.create("postgresql+asyncpg"), lambda: _dial(settings)) as connection:
             yield connection
         return
     place = _file(settings, path)
-    async with _connected(f"sqlite+aiosqlite:///{place}", None) as connection:
+    async with _connected(URL.create("sqlite+aiosqlite", database=str(place)), None) as connection:
         yield connection
 
 
@@ -95,6 +95,8 @@ async def alone(settings: Settings, path: Path | None = None) -> AsyncIterator[A
                 await driver.execute("PRAGMA foreign_keys = OFF")
                 await driver.execute("PRAGMA busy_timeout = 0")
                 await _in_turn(lambda: _begin(driver))
+                # Without a write-ahead log, the commit has to wait for readers.
+                await driver.execute(f"PRAGMA busy_timeout = {round(settings.sqlite_busy_timeout_seconds * 1000)}")
         yield connection
 
 
@@ -106,7 +108,7 @@ def _file(settings: Settings, path: Path | None) -> Path:
 
 
 @asynccontextmanager
-async def _connected(url: str, dial: Callable[[], Awaitable[Driver]] | None) -> AsyncIterator[AsyncConnection]:
+async def _connected(url: URL, dial: Callable[[], Awaitable[Driver]] | None) -> AsyncIterator[AsyncConnection]:
     # isolation_level None: sqlite3 begins no transactions of its own, so that DDL is within ours.
     options: dict[str, Any] = {"connect_args": {"isolation_level": None}} if dial is None else {"async_creator": dial}
     engine = create_async_engine(url, poolclass=NullPool, **options)
@@ -208,11 +210,13 @@ def prepare(connection: Connection, schema: str | None, tables: Container[str]) 
         if connection.execute(text("SELECT to_regnamespace(:name)"), {"name": quoted}).scalar() is None:
             connection.exec_driver_sql(f"CREATE SCHEMA {quoted}")
     if connection.exec_driver_sql("SELECT 1 FROM pg_extension WHERE extname = 'vector'").scalar() is None:
-        connection.exec_driver_sql("CREATE EXTENSION vector SCHEMA public")
+        # In public, where a schema of ours beside this one finds it too.
+        public = connection.exec_driver_sql("SELECT to_regnamespace('public')").scalar()
+        connection.exec_driver_sql("CREATE EXTENSION vector" + (" SCHEMA public" if public else ""))
     invalid = connection.exec_driver_sql(
         "SELECT c.relname, quote_ident(i.relname) FROM pg_index x JOIN pg_class i ON i.oid = x.indexrelid"
         " JOIN pg_class c ON c.oid = x.indrelid"
-        " WHERE NOT x.indisvalid AND c.relnamespace = current_schema()::regnamespace"
+        " WHERE NOT x.indisvalid AND c.relnamespace = quote_ident(current_schema())::regnamespace"
     )
     for table, index in invalid.all():
         if table in tables:

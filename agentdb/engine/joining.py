@@ -8,11 +8,14 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Awaitable, Callable, Sequence
-from typing import Any, Generic, TypeVar
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from typing import Any, Final, Generic, TypeVar
 
 A = TypeVar("A")
 R = TypeVar("R")
+
+ALONE: Final = object()  # a member's answer when the batch passed it by: it is run alone, and holds nobody up
+PATIENCE_SECONDS: Final = 0.05
 
 
 class Joiner(Generic[A, R]):
@@ -20,13 +23,26 @@ class Joiner(Generic[A, R]):
 
     Args:
         alone: answers one call.
-        together: answers many: for each its result, or the exception that is its own. It raises when the batch as a
-            whole failed without effect; its members are then run one by one.
+        together: answers many: for each its result, or the exception that is its own, or ALONE. It raises when the
+            batch as a whole failed without effect; its members are then run one by one.
         lanes: how many batches may be in flight at once.
         most: how many calls make a full batch.
+        patient: whether callers wait as long as it takes; otherwise another lane opens for those who have waited
+            a moment, so that a call that waits for a lock holds up no stranger.
     """
 
-    __slots__ = ("_alone", "_busy", "_idle", "_lanes", "_most", "_tasks", "_together", "_waiting")
+    __slots__ = (
+        "_alone",
+        "_busy",
+        "_idle",
+        "_lanes",
+        "_most",
+        "_patient",
+        "_relief",
+        "_tasks",
+        "_together",
+        "_waiting",
+    )
 
     def __init__(
         self,
@@ -35,11 +51,14 @@ class Joiner(Generic[A, R]):
         *,
         lanes: int,
         most: int,
+        patient: bool,
     ) -> None:
         self._alone = alone
         self._together = together
         self._lanes = lanes
         self._most = most
+        self._patient = patient
+        self._relief: asyncio.TimerHandle | None = None
         self._busy = 0
         self._waiting: deque[tuple[A, asyncio.Future[R]]] = deque()
         self._tasks: set[asyncio.Task[None]] = set()
@@ -55,14 +74,29 @@ class Joiner(Generic[A, R]):
                 self._next()
         future: asyncio.Future[R] = asyncio.get_running_loop().create_future()
         self._waiting.append((call, future))
+        if self._relief is None and not self._patient:
+            self._relief = asyncio.get_running_loop().call_later(PATIENCE_SECONDS, self._relieve, self._waiting[0][1])
         return await future
+
+    def _relieve(self, first: asyncio.Future[R]) -> None:
+        """Open another lane when the caller who waited longest still does."""
+        self._relief = None
+        if self._waiting and self._waiting[0][1] is first:
+            self._busy += 1
+            self._next()
+        if self._waiting:
+            loop = asyncio.get_running_loop()
+            self._relief = loop.call_later(PATIENCE_SECONDS, self._relieve, self._waiting[0][1])
 
     def _next(self) -> None:
         """Give a lane that has become free to those who wait."""
         if not self._waiting:
             self._leave()
             return
-        task = asyncio.get_running_loop().create_task(self._drain())
+        self._spawn(self._drain())
+
+    def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.get_running_loop().create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
@@ -99,8 +133,11 @@ class Joiner(Generic[A, R]):
             for _, future in batch:
                 future.cancel()
             raise
-        for (_, future), answer in zip(batch, answers, strict=True):
-            _settle(future, answer)
+        for (call, future), answer in zip(batch, answers, strict=True):
+            if answer is ALONE:
+                self._spawn(self._answer_alone(call, future))
+            else:
+                _settle(future, answer)
 
     async def _answer_alone(self, call: A, future: asyncio.Future[R]) -> None:
         if future.done():
@@ -114,6 +151,9 @@ class Joiner(Generic[A, R]):
 
     async def close(self) -> None:
         """Wait until everything in flight is answered."""
+        if self._relief is not None:
+            self._relief.cancel()
+            self._relief = None
         while self._busy:
             self._idle = asyncio.get_running_loop().create_future()
             await self._idle

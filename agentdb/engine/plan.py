@@ -22,6 +22,7 @@ from sqlalchemy.sql.elements import BindParameter
 from sqlalchemy.types import TypeEngine
 
 from agentdb.engine.functions import writing_transaction
+from agentdb.engine.joining import ALONE
 from agentdb.engine.rows import Row, RowMaker, instance_maker, record_maker, value_maker
 from agentdb.engine.spelling import WholeType, Word
 from agentdb.errors import BadInput
@@ -87,11 +88,13 @@ class Together:
 
     ``statement`` takes the callers' arguments, processed already, as one array for each parameter of the single plan.
     Its rows are the single plan's with the caller's ordinal (from 1) behind them; where ``in_order``, they have no
-    ordinal, there is one for each caller, and their first values rise as the callers came.
+    ordinal, there is one for each caller, and their first values rise as the callers came. Where it ``passes_by``, a
+    caller without a row may only have met a lock, and asks again alone.
     """
 
     statement: Executable
     in_order: bool = False
+    passes_by: bool = False
 
 
 class Compiled(Generic[T]):
@@ -176,12 +179,13 @@ class Compiled(Generic[T]):
         """Return the arguments of many calls as the arrays the joined statement takes."""
         return [[call[place] for call in calls] for place in self._arrays]
 
-    def deal(self, calls: Sequence[Sequence[Any]], rows: list[Row]) -> list[T | None]:
+    def deal(self, calls: Sequence[Sequence[Any]], rows: list[Row]) -> list[Any]:
         """Return each caller's answer from the rows of the joined statement."""
         if self.plan.together is not None and self.plan.together.in_order:
             rows.sort(key=_first)
             return [self.answer(call, row) for call, row in zip(calls, rows, strict=True)]
-        answers: list[T | None] = [None] * len(calls)
+        passed_by = ALONE if self.plan.together is not None and self.plan.together.passes_by else None
+        answers: list[Any] = [passed_by] * len(calls)
         for row in rows:
             place = row[-1] - 1
             answers[place] = self.answer(calls[place], row)
@@ -246,6 +250,8 @@ def dialect_tells_id(dialect: Dialect) -> bool:
 
 
 def _loader(type_: TypeEngine[Any], dialect: Dialect) -> Processor | None:
+    if isinstance(type_, Word):
+        return type_.loader(dialect.name)  # without the detour around None: the row makers go around it
     return type_._cached_result_processor(dialect, None)  # noqa: SLF001
 
 

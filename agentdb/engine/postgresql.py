@@ -16,7 +16,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from agentdb import clock
 from agentdb.config import Settings
 from agentdb.engine.connection import Work
-from agentdb.engine.dialects import POSTGRESQL, PooledPostgreSQL, engine_over
+from agentdb.engine.dialects import POSTGRESQL, PooledPostgreSQL, engine_over, once
 from agentdb.engine.joining import Joiner
 from agentdb.engine.plan import Compiled, Parameters, Plan
 from agentdb.engine.pool import Pool
@@ -208,10 +208,6 @@ class PostgreSQL:
             pool.release(connection, clean=clean)
         return rows
 
-    def beginning(self, begin: str) -> str:
-        """Return what begins a transaction: behind a pooler its timeouts are set in the same round trip."""
-        return f"{begin}; {self._limits()}" if self._pooler else begin
-
     def _limits(self) -> str:
         return "; ".join(f"SET LOCAL {name} = {value}" for name, value in self._timeouts().items())
 
@@ -219,7 +215,11 @@ class PostgreSQL:
 
     def _joiner(self, compiled: Compiled[Any]) -> Joiner[list[Any], Any]:
         joiner: Joiner[list[Any], Any] = Joiner(
-            partial(self._one, compiled), partial(self._together, compiled), lanes=LANES, most=MOST_JOINED
+            partial(self._one, compiled),
+            partial(self._together, compiled),
+            lanes=LANES,
+            most=MOST_JOINED,
+            patient=False,
         )
         self._joiners[id(compiled)] = joiner
         return joiner
@@ -238,7 +238,13 @@ class PostgreSQL:
         """Begin; commit when the block is left, roll back when an error leaves it."""
         pool = self._pool if writes or self._replica is None else self._replica
         connection = pool.take() or await pool.acquire()
-        transaction = PostgreSQLTransaction(self, connection, writes=writes)
+        transaction = PostgreSQLTransaction(
+            connection,
+            writes=writes,
+            now=self.now,
+            limits=self._limits() if self._pooler else "",
+            sessions=self.sessions,
+        )
         clean = False
         try:
             await transaction.begin()
@@ -297,7 +303,7 @@ class PostgreSQL:
     async def _adapted(self) -> PooledPostgreSQL:
         connection = self._pool.take() or await self._pool.acquire()
         adapted = PooledPostgreSQL(self.sessions().dialect.dbapi, connection, prepared_statement_cache_size=0)  # type: ignore[no-untyped-call]
-        adapted.give_back = partial(self._pool.release, connection, clean=False)
+        adapted.give_back = once(partial(self._pool.release, connection, clean=False))
         return adapted
 
     def state(self) -> dict[str, int]:

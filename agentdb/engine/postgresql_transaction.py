@@ -2,25 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from datetime import datetime
-from typing import TYPE_CHECKING, Any, Final, TypeVar
+from typing import Any, Final, TypeVar
 
 import asyncpg
 from sqlalchemy import Table
-from sqlalchemy.ext.asyncio import AsyncConnection
+from sqlalchemy.exc import DBAPIError
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from agentdb.engine.connection import Script, Want, Work
-from agentdb.engine.dialects import POSTGRESQL, LentPostgreSQL, connection_over
+from agentdb.engine.dialects import POSTGRESQL, LentPostgreSQL, connection_over, driver_error
 from agentdb.engine.plan import Parameters, Plan, batched
 from agentdb.engine.postgresql_errors import translate
-from agentdb.engine.statements import bulk_plan, rows_of, with_row
+from agentdb.engine.statements import bulk_plan, records_of, with_row
 from agentdb.engine.turns import Turns
-from agentdb.errors import BadInput, ReadOnly
-
-if TYPE_CHECKING:
-    from agentdb.engine.postgresql import PostgreSQL
+from agentdb.errors import AgentDBError, BadInput, ReadOnly
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -32,25 +30,39 @@ _HALF: Final = "agentdb_half"
 
 
 class PostgreSQLTransaction:
-    """A transaction on one connection, for one task at a time."""
+    """A transaction on one connection, for one task at a time.
+
+    Args:
+        connection: the driver's.
+        writes: whether it may.
+        now: tells the database's present moment.
+        limits: what is set behind BEGIN, in the same round trip; empty where the server knows its time-outs already.
+        sessions: gives the SQLAlchemy engine whose dialect speaks through a lent connection.
+    """
 
     chains = True
 
-    def __init__(self, engine: PostgreSQL, connection: Driver, *, writes: bool) -> None:
-        self._engine = engine
+    def __init__(
+        self,
+        connection: Driver,
+        *,
+        writes: bool,
+        now: Callable[[], datetime],
+        limits: str,
+        sessions: Callable[[], AsyncEngine],
+    ) -> None:
         self._connection = connection
+        self._limits = limits
+        self._sessions = sessions
+        self.now = now
         self._writes = writes
         self._turns = Turns()
-
-    def now(self) -> datetime:
-        """Return the database's present moment."""
-        return self._engine.now()
 
     async def begin(self) -> None:
         """Begin: to write, or to read one snapshot."""
         text = "BEGIN" if self._writes else "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY"
         try:
-            await self._connection.execute(self._engine.beginning(text))
+            await self._connection.execute(f"{text}; {self._limits}" if self._limits else text)
         except Exception as error:
             raise translate(error) from error
 
@@ -206,10 +218,14 @@ class PostgreSQLTransaction:
             except Exception as error:
                 raise translate(error) from error
 
+    def told(self, error: DBAPIError) -> AgentDBError:
+        """Return our error for what a borrowed connection raised."""
+        return translate(driver_error(error))
+
     def lend(self) -> AsyncConnection:
         """Give SQLAlchemy this transaction's own driver connection."""
         self._turns.refuse_after_the_end()
-        engine = self._engine.sessions()
+        engine = self._sessions()
         adapted = LentPostgreSQL(engine.dialect.dbapi, self._connection, prepared_statement_cache_size=0)  # type: ignore[no-untyped-call]
         return connection_over(engine, adapted)
 
@@ -229,13 +245,23 @@ async def copy_rows(connection: Driver, table: Table, rows: Iterable[Mapping[str
     if not given:
         return 0
     plan = bulk_plan(table, given)
-    records = rows_of(plan.on(POSTGRESQL), given, now)
+    records: list[list[Any]] = []
+
+    async def prepared() -> AsyncIterator[list[Any]]:
+        # Made while the server stores those before, and kept: a refused row is looked for among them.
+        async for record in records_of(plan.on(POSTGRESQL), given, now):
+            records.append(record)
+            yield record
+
     columns = [table.c[key].name for key in plan.columns or ()]
     inside = connection.is_in_transaction()
     try:
         if inside:
             await connection.execute(f"SAVEPOINT {_COPYING}")
-        await _copy(connection, table, columns, records)
+        await _copy(connection, table, columns, prepared())
+        for column in table.primary_key:
+            if column.identity is not None and column.name in columns:
+                await connection.execute(_advance(table.name, column.name))
         if inside:
             await connection.execute(f"RELEASE SAVEPOINT {_COPYING}")
     except (asyncpg.DataError, asyncpg.IntegrityConstraintViolationError) as error:
@@ -246,7 +272,13 @@ async def copy_rows(connection: Driver, table: Table, rows: Iterable[Mapping[str
     return len(records)
 
 
-async def _copy(connection: Driver, table: Table, columns: Sequence[str], records: Sequence[Sequence[Any]]) -> None:
+def _advance(table: str, column: str) -> str:
+    """Return what lets the ids that follow begin behind those a bulk call brought."""
+    sequence = f"pg_get_serial_sequence('{table}', '{column}')"
+    return f"SELECT setval({sequence}, greatest(nextval({sequence}) - 1, (SELECT max({column}) FROM {table})))"
+
+
+async def _copy(connection: Driver, table: Table, columns: Sequence[str], records: Any) -> None:
     await connection.copy_records_to_table(table.name, records=records, columns=columns)
 
 

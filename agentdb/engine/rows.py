@@ -36,7 +36,9 @@ def instance_maker(mapper: Mapper[T], keys: Sequence[str], processors: Sequence[
         # A joined row has its caller's ordinal behind the columns: zip stops before it.
         values = dict(zip(names, row, strict=False))
         for name, process in processed:
-            values[name] = process(values[name])
+            value = values[name]
+            if value is not None:
+                values[name] = process(value)
         instance = new(cls)
         state: InstanceState[T] = InstanceState(instance, manager)
         key = (values[first],) if single else tuple(values[names[place]] for place in primary)
@@ -55,7 +57,12 @@ def record_maker(record: Callable[..., T], processors: Sequence[Processor | None
     places = tuple(processors)
 
     def make(row: Row) -> T:
-        return record(*[process(value) if process else value for process, value in zip(places, row, strict=True)])
+        return record(
+            *[
+                process(value) if process and value is not None else value
+                for process, value in zip(places, row, strict=True)
+            ]
+        )
 
     return make
 
@@ -63,7 +70,7 @@ def record_maker(record: Callable[..., T], processors: Sequence[Processor | None
 def value_maker(processors: Sequence[Processor | None]) -> RowMaker[Any]:
     """Return a function that gives a row's first value."""
     process = processors[0]
-    return (lambda row: process(row[0])) if process else (lambda row: row[0])
+    return (lambda row: None if row[0] is None else process(row[0])) if process else (lambda row: row[0])
 
 
 def make_all(make: RowMaker[T], rows: Iterable[Row]) -> list[T]:

@@ -22,7 +22,7 @@ from agentdb.config import Settings
 from agentdb.engine import sqlite_connection as thread
 from agentdb.engine import sqlite_writing as writing
 from agentdb.engine.connection import Work
-from agentdb.engine.dialects import SQLITE, PooledSQLite, engine_over
+from agentdb.engine.dialects import SQLITE, PooledSQLite, engine_over, once
 from agentdb.engine.joining import Joiner
 from agentdb.engine.plan import Compiled, Parameters, Plan
 from agentdb.engine.pool import Pool
@@ -66,7 +66,9 @@ class SQLite:
         limit = settings.statement_timeout_seconds
         self._writers = self._pool(partial(self._connect, "writer", None), 1)
         self._readers = self._pool(partial(self._connect, "reader", limit), settings.sqlite_readers)
-        self._joiner: Joiner[Write[Any], Any] = Joiner(self._alone, self._together, lanes=1, most=MOST_JOINED)
+        self._joiner: Joiner[Write[Any], Any] = Joiner(
+            self._alone, self._together, lanes=1, most=MOST_JOINED, patient=True
+        )
         self._inline: sqlite3.Connection | None = None
         self._looks = 0
         self._sessions: AsyncEngine | None = None
@@ -215,7 +217,7 @@ class SQLite:
         given = list(rows)
         if not given:
             return 0
-        records = writing.records_of(table, given, clock.now())
+        records = await writing.prepared(table, given, clock.now())
         return await self._write(Write(lambda raw: writing.insert_rows(raw, table, given, records), single=False))
 
     async def _write(self, write: Write[R]) -> R:
@@ -253,7 +255,7 @@ class SQLite:
         """Begin; commit when the block is left, roll back when an error leaves it."""
         pool = self._writers if writes else self._readers
         connection = pool.take() or await pool.acquire()
-        transaction = SQLiteTransaction(self, connection, writes=writes)
+        transaction = SQLiteTransaction(connection, writes=writes, sessions=self.sessions)
         clean = False
         try:
             try:
@@ -284,7 +286,7 @@ class SQLite:
     async def _adapted(self) -> PooledSQLite:
         connection = self._writers.take() or await self._writers.acquire()
         adapted = PooledSQLite(self.sessions().dialect.dbapi, connection.driver)  # type: ignore[arg-type]
-        adapted.give_back = partial(self._writers.release, connection, clean=False)
+        adapted.give_back = once(partial(self._writers.release, connection, clean=False))
         return adapted
 
     def state(self) -> dict[str, int]:

@@ -3,27 +3,26 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import AsyncIterator, Iterable, Mapping
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from contextlib import asynccontextmanager
 from datetime import datetime
 from functools import partial
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any, TypeVar
 
 from sqlalchemy import Table
-from sqlalchemy.ext.asyncio import AsyncConnection
+from sqlalchemy.exc import DBAPIError
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
+from agentdb import clock
 from agentdb.engine import sqlite_connection as thread
 from agentdb.engine import sqlite_writing as writing
 from agentdb.engine.connection import Work
-from agentdb.engine.dialects import SQLITE, LentSQLite, connection_over
+from agentdb.engine.dialects import SQLITE, LentSQLite, connection_over, driver_error
 from agentdb.engine.plan import Parameters, Plan
 from agentdb.engine.sqlite_connection import SQLiteConnection
 from agentdb.engine.sqlite_errors import translate
 from agentdb.engine.turns import Turns
-from agentdb.errors import BadInput, ReadOnly
-
-if TYPE_CHECKING:
-    from agentdb.engine.sqlite import SQLite
+from agentdb.errors import AgentDBError, BadInput, ReadOnly
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -34,23 +33,26 @@ class SQLiteTransaction:
 
     chains = False
 
-    def __init__(self, engine: SQLite, connection: SQLiteConnection, *, writes: bool) -> None:
-        self._engine = engine
+    def __init__(self, connection: SQLiteConnection, *, writes: bool, sessions: Callable[[], AsyncEngine]) -> None:
         self._connection = connection
+        self._sessions = sessions
         self._writes = writes
         self._begun = False
         self._turns = Turns()
 
     def now(self) -> datetime:
         """Return the present moment."""
-        return self._engine.now()
+        return clock.now()
 
     async def _hop(self, task: thread.Task[R]) -> R:
         with self._turns.take():
-            if self._begun:
-                return await self._connection.hop(task)
-            self._begun = True
-            return await self._connection.hop(lambda raw: self._begin(raw, task))
+            try:
+                if self._begun:
+                    return await self._connection.hop(task)
+                self._begun = True
+                return await self._connection.hop(lambda raw: self._begin(raw, task))
+            except sqlite3.Error as error:
+                raise translate(error) from error
 
     def _begin(self, raw: sqlite3.Connection, task: thread.Task[R]) -> R:
         if self._writes:
@@ -116,10 +118,9 @@ class SQLiteTransaction:
             return 0
         if not self._writes:
             raise ReadOnly(f"{table.name} is written to, and this unit only reads; open it with write()")
-        now = self.now()
-        return await self._hop(
-            lambda raw: writing.insert_rows(raw, table, given, writing.records_of(table, given, now))
-        )
+        with self._turns.failing():
+            records = await writing.prepared(table, given, self.now())
+        return await self._hop(lambda raw: writing.insert_rows(raw, table, given, records))
 
     async def stream(self, plan: Plan[T], parameters: Parameters, *, batch: int = 500) -> AsyncIterator[T]:
         """Yield rows as they come."""
@@ -129,10 +130,7 @@ class SQLiteTransaction:
         cursor = await self._hop(lambda raw: raw.execute(compiled.text, arguments))
         try:
             while True:
-                try:
-                    rows = await self._hop(lambda _raw: cursor.fetchmany(batch))
-                except sqlite3.Error as error:
-                    raise translate(error, None, plan) from error
+                rows = await self._hop(lambda _raw: cursor.fetchmany(batch))
                 if not rows:
                     return
                 for row in rows:
@@ -156,10 +154,14 @@ class SQLiteTransaction:
             raise
         await self._hop(lambda raw: raw.execute(f"RELEASE {name}"))
 
+    def told(self, error: DBAPIError) -> AgentDBError:
+        """Return our error for what a borrowed connection raised."""
+        return translate(driver_error(error))
+
     def lend(self) -> AsyncConnection:
         """Give SQLAlchemy this transaction's own driver connection."""
         self._turns.refuse_after_the_end()
-        engine = self._engine.sessions()
+        engine = self._sessions()
         adapted = LentSQLite(engine.dialect.dbapi, self._connection.driver)  # type: ignore[arg-type]
         adapted.begin_unit = self._ensure_begun
         adapted.mark_failed = partial(setattr, self._turns, "failed")

@@ -13,7 +13,7 @@ from sqlalchemy import Table
 from agentdb.engine.dialects import SQLITE
 from agentdb.engine.plan import Plan
 from agentdb.engine.sqlite_errors import translate
-from agentdb.engine.statements import bulk_plan, rows_of, with_row
+from agentdb.engine.statements import bulk_plan, records_of, with_row
 from agentdb.errors import AgentDBError
 
 R = TypeVar("R")
@@ -122,6 +122,6 @@ def insert_rows(
     return place + 1
 
 
-def records_of(table: Table, given: Sequence[Mapping[str, Any]], now: datetime) -> list[list[Any]]:
+async def prepared(table: Table, given: Sequence[Mapping[str, Any]], now: datetime) -> list[list[Any]]:
     """Return the driver's arguments of rows."""
-    return rows_of(bulk_plan(table, given).on(SQLITE), given, now)
+    return [record async for record in records_of(bulk_plan(table, given).on(SQLITE), given, now)]

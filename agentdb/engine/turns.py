@@ -41,6 +41,15 @@ class Turns:
         finally:
             self._task = None
 
+    @contextmanager
+    def failing(self) -> Iterator[None]:
+        """Let the unit fail when what is prepared for a statement cannot be stored."""
+        try:
+            yield
+        except BaseException:
+            self.failed = True
+            raise
+
     def refuse_after_the_end(self) -> None:
         """Refuse what comes after the block.
 

@@ -51,7 +51,7 @@ async def test_several_messages_are_appended_with_nobody_elses_between(db: Datab
     conversation = await _conversation(db)
     three = [{"role": "user", "content": n} for n in range(3)]
 
-    appended = await asyncio.gather(
+    appended: list[Any] = await asyncio.gather(
         *(db.conversation.messages.append_many(conversation, three) for _ in range(8)),
         *(db.conversation.messages.append(conversation, "user", "x") for _ in range(8)),
     )

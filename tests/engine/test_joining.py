@@ -38,7 +38,7 @@ async def test_each_bad_caller_gets_its_own_error_and_the_others_are_stored(db: 
                 return await Users(db._over).add(username=f"bad name {number}")
         return await db.supervisor.users.add(username=f"u{number}")
 
-    answers = await asyncio.gather(*(add(number) for number in range(64)), return_exceptions=True)
+    answers: list[Any] = await asyncio.gather(*(add(number) for number in range(64)), return_exceptions=True)
 
     for number, answer in enumerate(answers):
         match number % 8:

@@ -20,7 +20,12 @@ async def main(url, name, conversation):
         await asyncio.gather(*(work(number) for number in range(12)))
 asyncio.run(main(sys.argv[1], sys.argv[2], int(sys.argv[3])))
 """
-_OPENER = "import asyncio, sys, agentdb\nasync def main():\n    async with agentdb.connect(sys.argv[1]): pass\nasyncio.run(main())"
+_OPENER = """
+import asyncio, sys, agentdb
+async def main():
+    async with agentdb.connect(sys.argv[1]): pass
+asyncio.run(main())
+"""
 
 
 def _together(code: str, *arguments: list[str]) -> None:
