@@ -7,7 +7,7 @@ from typing import Any, Final
 from sqlalchemy import Column, MetaData, Table, event
 from sqlalchemy.orm import DeclarativeBase, Mapped
 
-from agentdb.engine.ddl import carry_condition, keep_ids
+from agentdb.engine.schema.ddl import carry_condition, keep_ids
 from agentdb.types import Created, Updated
 
 NAMES: Final = {

@@ -15,11 +15,11 @@ from sqlalchemy import Connection, select
 
 from agentdb.base import Entity
 from agentdb.config import Settings
-from agentdb.engine.catalog import Description, Difference, compare, describe, parse, table_exists
 from agentdb.engine.choice import AnyEngine, serving
-from agentdb.engine.direct import alone, connected, create_all, scratch, telling
-from agentdb.engine.history import HISTORY, NO_ROW, Command, Report, Version, head, newer, run, version_of
 from agentdb.engine.plan import Plan
+from agentdb.engine.schema.catalog import Description, Difference, compare, describe, parse, table_exists
+from agentdb.engine.schema.direct import alone, connected, create_all, scratch, telling
+from agentdb.engine.schema.history import HISTORY, NO_ROW, Command, Report, Version, head, newer, run, version_of
 from agentdb.errors import BadSettings, SchemaMismatch
 from agentdb.models import SchemaVersion
 
@@ -131,7 +131,7 @@ async def revision(settings: Settings, message: str, *, history: Path = HISTORY)
     """Write a new migration from what the models differ in from a database that is up to date; for developers.
 
     What comes out is a proposal: CHECKs, triggers, functions and conditions are for the author, as is SQLite where a
-    table must be rebuilt (`agentdb.engine.rebuild`).
+    table must be rebuilt (`agentdb.engine.sqlite.rebuild`).
 
     Args: message: what it does; becomes part of the file's name.
     Raises: BadSettings outside a checkout; BadInput when the database is not up to date.

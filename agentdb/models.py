@@ -28,7 +28,7 @@ from agentdb.conversation.models import (
     MessageRole,
     Resource,
 )
-from agentdb.engine.ddl import ship_functions
+from agentdb.engine.schema.ddl import ship_functions
 from agentdb.execution.models import (
     AgentSession,
     AgentSessionStatus,

@@ -20,8 +20,8 @@ from sqlalchemy.orm import MappedColumn, mapped_column
 from agentdb import clock
 from agentdb.engine.blobs import SecretType, Vector, VectorType
 from agentdb.engine.functions import flag_default, moment_now, writing_transaction
-from agentdb.engine.quantities import MomentType, MoneyType, billionths
-from agentdb.engine.spelling import KEY, ChoiceType, DigestType, FlagType, JsonType, TextType, UuidType, WholeType
+from agentdb.engine.quantities import MomentType, MoneyType, WholeType, billionths
+from agentdb.engine.spelling import KEY, ChoiceType, DigestType, FlagType, JsonType, TextType, UuidType
 
 OnDelete = Literal["CASCADE", "SET NULL", "RESTRICT"]
 E = TypeVar("E", bound=StrEnum)

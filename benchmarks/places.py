@@ -17,7 +17,7 @@ import asyncpg
 
 import agentdb
 from agentdb import urls
-from agentdb.engine.embedded import EmbeddedPostgreSQL
+from agentdb.engine.postgresql.embedded import EmbeddedPostgreSQL
 from agentdb.urls import Target
 from benchmarks.adapter import POOL, Kind, Place
 from benchmarks.seeding import seed_postgresql, seed_sqlite

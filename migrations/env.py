@@ -6,7 +6,7 @@ from typing import Final
 
 from alembic import context
 
-from agentdb.engine.history import Run
+from agentdb.engine.schema.history import Run
 from agentdb.errors import BadSettings
 
 _run: Final = context.config.attributes.get("run")

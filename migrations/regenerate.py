@@ -22,10 +22,10 @@ from sqlalchemy.sql.ddl import SchemaGenerator
 from agentdb import migrating
 from agentdb.base import Entity
 from agentdb.config import Settings
-from agentdb.engine.catalog import describe, render
-from agentdb.engine.ddl import FUNCTIONS
-from agentdb.engine.direct import connected
-from agentdb.engine.scripts import script_of
+from agentdb.engine.schema.catalog import describe, render
+from agentdb.engine.schema.ddl import FUNCTIONS
+from agentdb.engine.schema.direct import connected
+from agentdb.engine.schema.scripts import script_of
 from agentdb.models import tables
 from agentdb.testing.postgresql import PostgreSQLServer
 
@@ -52,7 +52,7 @@ from __future__ import annotations
 
 from alembic import op
 
-from agentdb.engine.scripts import drop_tables, run_script
+from agentdb.engine.schema.scripts import drop_tables, run_script
 
 revision = "{revision}"
 down_revision = {before}

@@ -9,8 +9,8 @@ from sqlalchemy import Connection
 
 from agentdb import migrating
 from agentdb.config import Settings
-from agentdb.engine.catalog import Difference, compare, describe, parse, render
-from agentdb.engine.direct import connected
+from agentdb.engine.schema.catalog import Difference, compare, describe, parse, render
+from agentdb.engine.schema.direct import connected
 
 # What is done to a database, and what must be named for it.
 POSTGRESQL: Final = {

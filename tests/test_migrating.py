@@ -23,11 +23,11 @@ from agentdb import connect, migrating
 from agentdb.base import Entity
 from agentdb.config import Settings
 from agentdb.engine.blobs import VectorType
-from agentdb.engine.catalog import Description, describe
 from agentdb.engine.choice import AnyEngine, engine_for
-from agentdb.engine.direct import alone, connected
-from agentdb.engine.history import configuration
 from agentdb.engine.plan import Plan
+from agentdb.engine.schema.catalog import Description, describe
+from agentdb.engine.schema.direct import alone, connected
+from agentdb.engine.schema.history import configuration
 from agentdb.engine.spelling import ChoiceType, FlagType, JsonType, TextType
 from agentdb.errors import AgentDBError, BadInput, BadSettings, DatabaseCorrupt, NotFound, SchemaMismatch
 from agentdb.types import uuid7

@@ -35,8 +35,8 @@ from sqlalchemy.orm import configure_mappers
 
 from agentdb import models
 from agentdb.base import Entity
-from agentdb.engine.ddl import FUNCTIONS, retention
 from agentdb.engine.functions import merge_patch
+from agentdb.engine.schema.ddl import FUNCTIONS, retention
 from agentdb.engine.spelling import ChoiceType, JsonType, TextType
 from agentdb.models import (
     AuditLog,

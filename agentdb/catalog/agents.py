@@ -8,7 +8,8 @@ from uuid import UUID, uuid5
 from sqlalchemy import Table, select
 
 from agentdb.catalog.models import Agent
-from agentdb.engine.plan import Plan, of
+from agentdb.engine.columns import of
+from agentdb.engine.plan import Plan
 from agentdb.engine.statements import insert_unless_there
 from agentdb.errors import NotFound
 from agentdb.page import Page

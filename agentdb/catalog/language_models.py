@@ -12,9 +12,10 @@ from sqlalchemy import Table, bindparam, select, update
 from agentdb.catalog.models import AIModel, ModelType, Provider
 from agentdb.catalog.prices import ListedModel, listed
 from agentdb.catalog.records import PriceReport
+from agentdb.engine.columns import of
 from agentdb.engine.connection import Script, each, every
 from agentdb.engine.functions import among
-from agentdb.engine.plan import Plan, of
+from agentdb.engine.plan import Plan
 from agentdb.engine.statements import insert_one, insert_unless_there
 from agentdb.errors import BadInput, NotFound
 from agentdb.page import Page

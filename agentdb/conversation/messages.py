@@ -8,9 +8,10 @@ from typing import Any, Final
 from sqlalchemy import Column, Table, bindparam, func, insert, literal_column, select, update
 
 from agentdb.conversation.models import Conversation, Message, MessageRole
+from agentdb.engine.columns import of
 from agentdb.engine.connection import Script, each, every, one
 from agentdb.engine.functions import among
-from agentdb.engine.plan import Plan, Together, of
+from agentdb.engine.plan import Plan, Together
 from agentdb.engine.statements import given_arrays, insert_one
 from agentdb.errors import BadInput, MissingReference, NotFound
 from agentdb.repository import Repository, capped

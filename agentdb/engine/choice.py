@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import TypeAlias
 
 from agentdb.config import Settings, prepare_folder, require_sqlite
-from agentdb.engine.embedded import EmbeddedPostgreSQL
-from agentdb.engine.postgresql import PostgreSQL
-from agentdb.engine.sqlite import SQLite
+from agentdb.engine.postgresql.embedded import EmbeddedPostgreSQL
+from agentdb.engine.postgresql.engine import PostgreSQL
+from agentdb.engine.sqlite.engine import SQLite
 
 AnyEngine: TypeAlias = PostgreSQL | SQLite
 

@@ -10,7 +10,8 @@ from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.sql.compiler import SQLCompiler
 from sqlalchemy.sql.expression import ColumnElement, FunctionElement
 
-from agentdb.engine.spelling import JsonType, ListType, TextType, WholeType
+from agentdb.engine.quantities import WholeType
+from agentdb.engine.spelling import JsonType, ListType, TextType
 
 
 class moment_now(FunctionElement[Any]):  # noqa: N801 (a SQL function)

@@ -11,44 +11,24 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any, Final, Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
-from sqlalchemy import Column, Insert, Integer, Table, bindparam
+from sqlalchemy import Column, Insert
 from sqlalchemy.engine import Dialect
 from sqlalchemy.orm import Mapper
 from sqlalchemy.sql import Executable
 from sqlalchemy.sql.compiler import SQLCompiler
-from sqlalchemy.sql.elements import BindParameter
 from sqlalchemy.types import TypeEngine
 
-from agentdb.engine.functions import writing_transaction
+from agentdb.engine.columns import MISSING, Bind, bind_of
 from agentdb.engine.joining import ALONE
 from agentdb.engine.rows import Row, RowMaker, instance_maker, record_maker, value_maker
-from agentdb.engine.spelling import WholeType, Word
+from agentdb.engine.spelling import Word
 from agentdb.errors import BadInput
 
 T = TypeVar("T")
 Processor = Callable[[Any], Any]
-Default = Callable[[datetime], Any]
 Parameters = Mapping[str, Any]
-
-
-class _Missing:
-    def __repr__(self) -> str:
-        return "missing"
-
-
-MISSING: Final = _Missing()
-
-
-@dataclass(frozen=True, slots=True)
-class Bind:
-    """One placeholder of a compiled statement."""
-
-    name: str
-    label: str  # what an error calls it: table.column where it is one
-    process: Processor | None
-    default: Default | None  # None: the caller must say
 
 
 @dataclass(slots=True, eq=False)
@@ -131,7 +111,7 @@ class Compiled(Generic[T]):
         self.writes = bool(compiled.isinsert or compiled.isupdate or compiled.isdelete) or _changes_within(compiled)
         prefetched = {column.key: column for column in (*compiled.insert_prefetch, *compiled.update_prefetch)}
         self.binds = tuple(
-            _bind(name, compiled.binds[name], prefetched, plan, dialect) for name in compiled.positiontup or ()
+            bind_of(name, compiled.binds[name], prefetched, plan, dialect) for name in compiled.positiontup or ()
         )
         self._steps = tuple((bind.name, bind.process, bind.default) for bind in self.binds)
         self.known = frozenset(bind.name for bind in self.binds)
@@ -264,57 +244,3 @@ def _attribute(mapper: Mapper[Any], entry: Any) -> str:
         if column.name == entry.name:
             return mapper.get_property_by_column(column).key
     raise TypeError(f"a row of {mapper.class_.__name__} has no place for {entry.name}")
-
-
-def _bind(
-    name: str, bind: BindParameter[Any], columns: Mapping[str, Column[Any]], plan: Plan[Any], dialect: Dialect
-) -> Bind:
-    # A word's own processor, without the detour around None: `arguments` goes around it.
-    process = (
-        bind.type.binder(dialect.name) if isinstance(bind.type, Word) else bind.type._cached_bind_processor(dialect)  # noqa: SLF001
-    )
-    if process is None and isinstance(bind.type, Integer):  # a key: SQLite would convert what is not a number
-        process = WholeType().binder(dialect.name)
-    column = columns.get(name)
-    table = getattr(plan.statement, "table", None)
-    if column is None and isinstance(table, Table) and plan.columns is not None and name in plan.columns:
-        column = table.c.get(name)
-    label = f"{column.table.name}.{column.name}" if column is not None else f"{plan.name}: {name}"
-    if column is not None:
-        inserting = isinstance(plan.statement, Insert)
-        return Bind(name, label, process, column_default(column, inserting=inserting))
-    if bind.required or (bind.value is None and bind.callable is None and not bind.unique):
-        return Bind(name, label, process, None)
-    constant = bind.effective_value
-    return Bind(name, label, process, lambda _now: constant)
-
-
-def column_default(column: Column[Any], *, inserting: bool) -> Default | None:
-    """Return what a column holds when the caller does not say; None when the caller must."""
-    if "clock" in column.info:
-        return lambda now: now
-    default = column.default if inserting else column.onupdate
-    if default is not None and default.is_scalar:
-        value = default.arg  # type: ignore[attr-defined]
-        return lambda _now: value
-    if default is not None and default.is_callable:
-        make = default.arg  # type: ignore[attr-defined]
-        return lambda _now: make(None)
-    return (lambda _now: None) if inserting and column.nullable else None
-
-
-def generated(column: Column[Any]) -> bool:
-    """Tell whether the database alone makes this column's value."""
-    if column.identity is not None:
-        return True
-    return isinstance(getattr(column.server_default, "arg", None), writing_transaction)
-
-
-def bound_columns(table: Table) -> list[Column[Any]]:
-    """Return the columns of a table that an insert binds."""
-    return [column for column in table.columns if not generated(column)]
-
-
-def of(column: Column[Any], name: str | None = None) -> BindParameter[Any]:
-    """Return a parameter of a column's own type."""
-    return bindparam(name or column.key, type_=column.type)

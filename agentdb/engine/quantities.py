@@ -1,12 +1,13 @@
-"""How moments and money are stored."""
+"""How moments, money and whole numbers are stored."""
 
 from __future__ import annotations
 
 from datetime import UTC, datetime
 from decimal import Context, Decimal, Inexact, InvalidOperation
-from typing import Any, Final
+from typing import Any, Final, Literal
 
-from sqlalchemy import BigInteger, DateTime, Integer
+from sqlalchemy import BigInteger, DateTime, Integer, SmallInteger
+from sqlalchemy.types import TypeEngine
 
 from agentdb.engine.spelling import Processor, Word
 from agentdb.errors import BadInput
@@ -99,3 +100,33 @@ def billionths(value: Any) -> int:
 def dollars(whole: Any) -> Decimal:
     """Return billionths (an integer, or a database's sum of such) as dollars with nine places."""
     return _exact.scaleb(Decimal(int(whole)), -9)
+
+
+class WholeType(Word):
+    """An integer of 64 bits (or 16, for the few that are small on PostgreSQL)."""
+
+    impl = BigInteger
+    on_sqlite = Integer()
+
+    def __init__(self, bits: Literal[16, 32, 64] = 64) -> None:
+        super().__init__()
+        self.bits = bits
+
+    def spelling(self, dialect: str) -> TypeEngine[Any]:
+        """Return INTEGER on SQLite, the size that was asked for on PostgreSQL."""
+        if dialect == "sqlite":
+            return Integer()
+        return {16: SmallInteger(), 32: Integer(), 64: BigInteger()}[self.bits]
+
+    def binder(self, dialect: str) -> Processor:  # noqa: ARG002
+        """Refuse what is not an int, and what does not fit."""
+        limit = 2 ** (self.bits - 1)
+
+        def check(value: Any) -> int:
+            if not isinstance(value, int) or isinstance(value, bool):
+                raise BadInput(f"a whole number is an int, not {value!r}")
+            if not -limit <= value < limit:
+                raise BadInput(f"{value} does not fit a column of {self.bits} bits")
+            return value
+
+        return check

@@ -11,9 +11,9 @@ from __future__ import annotations
 import uuid
 from collections.abc import Callable, Iterable
 from enum import StrEnum
-from typing import Any, ClassVar, Final, Literal
+from typing import Any, ClassVar, Final
 
-from sqlalchemy import ARRAY, JSON, BigInteger, Boolean, Integer, SmallInteger, String, Text
+from sqlalchemy import ARRAY, JSON, BigInteger, Boolean, Integer, String, Text
 from sqlalchemy import Uuid as SqlUuid
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.dialects.postgresql import UUID as POSTGRESQL_UUID
@@ -247,36 +247,6 @@ def _flag(value: Any) -> bool:
     if not isinstance(value, bool):
         raise BadInput(f"a flag is True or False, not {value!r}")
     return value
-
-
-class WholeType(Word):
-    """An integer of 64 bits (or 16, for the few that are small on PostgreSQL)."""
-
-    impl = BigInteger
-    on_sqlite = Integer()
-
-    def __init__(self, bits: Literal[16, 32, 64] = 64) -> None:
-        super().__init__()
-        self.bits = bits
-
-    def spelling(self, dialect: str) -> TypeEngine[Any]:
-        """Return INTEGER on SQLite, the size that was asked for on PostgreSQL."""
-        if dialect == "sqlite":
-            return Integer()
-        return {16: SmallInteger(), 32: Integer(), 64: BigInteger()}[self.bits]
-
-    def binder(self, dialect: str) -> Processor:  # noqa: ARG002
-        """Refuse what is not an int, and what does not fit."""
-        limit = 2 ** (self.bits - 1)
-
-        def check(value: Any) -> int:
-            if not isinstance(value, int) or isinstance(value, bool):
-                raise BadInput(f"a whole number is an int, not {value!r}")
-            if not -limit <= value < limit:
-                raise BadInput(f"{value} does not fit a column of {self.bits} bits")
-            return value
-
-        return check
 
 
 class ListType(Word):

@@ -14,7 +14,8 @@ from sqlalchemy.sql import Executable, FromClause
 from sqlalchemy.types import TypeEngine
 
 from agentdb.engine import violations
-from agentdb.engine.plan import Compiled, Plan, Together, bound_columns, column_default, generated, of
+from agentdb.engine.columns import bound_columns, column_default, generated, of
+from agentdb.engine.plan import Compiled, Plan, Together
 from agentdb.engine.spelling import ListType
 from agentdb.errors import AgentDBError, BadInput, Conflict, MissingReference
 

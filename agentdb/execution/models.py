@@ -8,7 +8,7 @@ from sqlalchemy import Index, UniqueConstraint
 from sqlalchemy.orm import Mapped, relationship
 
 from agentdb.base import Entity, Mutable
-from agentdb.engine.ddl import descending_index, partial_index
+from agentdb.engine.schema.ddl import descending_index, partial_index
 from agentdb.owners import Owner
 from agentdb.types import (
     CASCADE,

@@ -11,8 +11,9 @@ from sqlalchemy import BigInteger, Column, Select, Table, bindparam, cast, func,
 from sqlalchemy.dialects import postgresql
 from sqlalchemy.sql import ColumnElement
 
+from agentdb.engine.columns import bound_columns, of
 from agentdb.engine.connection import Script, count, one
-from agentdb.engine.plan import Plan, bound_columns, of
+from agentdb.engine.plan import Plan
 from agentdb.engine.quantities import MomentType, MoneyType
 from agentdb.engine.statements import insert_unless_there, with_defaults
 from agentdb.errors import BadInput

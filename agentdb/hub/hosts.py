@@ -8,8 +8,9 @@ from typing import Any, Final
 
 from sqlalchemy import Table, bindparam, select, update
 
+from agentdb.engine.columns import of
 from agentdb.engine.connection import Script, one
-from agentdb.engine.plan import Plan, of
+from agentdb.engine.plan import Plan
 from agentdb.engine.statements import insert_unless_there
 from agentdb.errors import BadInput, NotFound
 from agentdb.hub.models.machines import Host, HostType

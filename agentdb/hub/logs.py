@@ -9,9 +9,10 @@ from typing import Any, Final
 from sqlalchemy import Column, Table, bindparam, func, insert, literal_column, select, update
 from sqlalchemy.dialects import postgresql
 
+from agentdb.engine.columns import of
 from agentdb.engine.connection import Script, each, one
 from agentdb.engine.functions import greater_of, writing_transaction
-from agentdb.engine.plan import Plan, of
+from agentdb.engine.plan import Plan
 from agentdb.engine.statements import given_arrays, insert_one
 from agentdb.errors import BadInput
 from agentdb.hub.models.machines import ContextLog, RunSession, UserNotification

@@ -8,7 +8,7 @@ from sqlalchemy import CheckConstraint, Index, UniqueConstraint
 from sqlalchemy.orm import Mapped, mapped_column, relationship
 
 from agentdb.base import Entity, Mutable
-from agentdb.engine.ddl import contents_index, descending_index
+from agentdb.engine.schema.ddl import contents_index, descending_index
 from agentdb.owners import Owner
 from agentdb.types import (
     CASCADE,

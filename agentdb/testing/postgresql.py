@@ -16,7 +16,7 @@ from typing import Any, Final
 import asyncpg
 
 from agentdb import urls
-from agentdb.engine.embedded import EmbeddedPostgreSQL
+from agentdb.engine.postgresql.embedded import EmbeddedPostgreSQL
 from agentdb.errors import BadSettings, Unavailable
 from agentdb.urls import Target
 

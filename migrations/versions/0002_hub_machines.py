@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from alembic import op
 
-from agentdb.engine.scripts import drop_tables, run_script
+from agentdb.engine.schema.scripts import drop_tables, run_script
 
 revision = "0002"
 down_revision = "0001"

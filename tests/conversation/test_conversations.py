@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 import pytest
 
 from agentdb.database import Database
-from agentdb.errors import Conflict, MissingReference, NotFound
+from agentdb.errors import Conflict, MissingReference
 
 
 async def test_of_many_at_once_exactly_one_creates(db: Database) -> None:
@@ -40,8 +40,9 @@ async def test_a_deleted_conversation_is_not_found_by_its_key(db: Database) -> N
     await db.conversation.conversations.update(conversation.id, deleted_at=datetime.now(UTC))
 
     assert await db.conversation.conversations.by_key("key") is None
-    with pytest.raises(NotFound):
+    with pytest.raises(Conflict, match="is deleted") as refused:
         await db.conversation.conversations.get_or_create("key", user_id=user.id)
+    assert refused.value.constraint == "uq_conversations__key"
 
 
 async def test_a_users_live_conversations_are_listed_newest_first(db: Database) -> None:

@@ -114,11 +114,16 @@ async def test_an_appended_message_equals_what_a_read_gives(db: Database) -> Non
         assert getattr(message, attribute.key) == getattr(read, attribute.key), attribute.key
 
 
-@pytest.mark.xfail(strict=True, reason="a parent of another conversation is accepted")
 async def test_a_parent_is_of_the_same_conversation(db: Database) -> None:
     one = await _conversation(db)
     other = (await db.conversation.conversations.create(user_id=1)).id
     parent = await db.conversation.messages.append(one, "user", "x")
 
-    with pytest.raises(agentdb.AgentDBError):
+    with pytest.raises(agentdb.MissingReference):
         await db.conversation.messages.append(other, "user", "x", parent_id=parent.id)
+    with pytest.raises(agentdb.MissingReference):
+        await db.conversation.messages.append_many(other, [{"role": "user", "content": "x", "parent_id": parent.id}])
+    child = await db.conversation.messages.append(one, "user", "x", parent_id=parent.id)
+
+    assert child.parent_id == parent.id
+    assert await db.conversation.messages.latest(other) == []

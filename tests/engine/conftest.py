@@ -10,7 +10,7 @@ import pytest
 
 from agentdb.database import Database
 from agentdb.engine.choice import AnyEngine
-from agentdb.engine.postgresql import PostgreSQL
+from agentdb.engine.postgresql.engine import PostgreSQL
 
 
 @pytest.fixture

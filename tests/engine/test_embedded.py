@@ -20,7 +20,7 @@ import asyncpg
 import pytest
 
 from agentdb.config import Settings
-from agentdb.engine.embedded import EmbeddedPostgreSQL, _socket_folder
+from agentdb.engine.postgresql.embedded import EmbeddedPostgreSQL, _socket_folder
 from agentdb.errors import BadSettings, Unavailable
 
 QUICK = {"fsync": "off"}
@@ -28,7 +28,7 @@ QUICK = {"fsync": "off"}
 OWNER = """
 import sys, time
 from pathlib import Path
-from agentdb.engine.embedded import EmbeddedPostgreSQL
+from agentdb.engine.postgresql.embedded import EmbeddedPostgreSQL
 
 server = EmbeddedPostgreSQL(Path(sys.argv[1]), parameters={"fsync": "off"})
 server.launch()

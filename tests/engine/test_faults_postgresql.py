@@ -14,8 +14,8 @@ from sqlalchemy import func, select
 
 import agentdb
 from agentdb.database import Database
-from agentdb.engine.embedded import EmbeddedPostgreSQL
 from agentdb.engine.plan import Plan
+from agentdb.engine.postgresql.embedded import EmbeddedPostgreSQL
 from agentdb.errors import Contended, Unavailable
 
 _SLEEP = Plan[None](select(func.pg_sleep(10)), name="sleep")

@@ -17,9 +17,9 @@ from agentdb import clock, models
 from agentdb.base import Entity
 from agentdb.database import Database
 from agentdb.engine.blobs import BytesType, VectorType
-from agentdb.engine.plan import column_default, generated
-from agentdb.engine.quantities import MomentType, MoneyType
-from agentdb.engine.spelling import ChoiceType, DigestType, FlagType, JsonType, TextType, UuidType, WholeType
+from agentdb.engine.columns import column_default, generated
+from agentdb.engine.quantities import MomentType, MoneyType, WholeType
+from agentdb.engine.spelling import ChoiceType, DigestType, FlagType, JsonType, TextType, UuidType
 from agentdb.errors import BadInput
 from agentdb.repository import Repository
 

@@ -8,8 +8,8 @@ import pytest
 from sqlalchemy import Connection, create_engine
 from sqlalchemy.exc import IntegrityError
 
-from agentdb.engine.rebuild import rebuild
-from agentdb.engine.scripts import script_of, statements
+from agentdb.engine.schema.scripts import script_of, statements
+from agentdb.engine.sqlite.rebuild import rebuild
 from agentdb.errors import SchemaMismatch
 
 BEFORE = [

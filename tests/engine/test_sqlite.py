@@ -15,7 +15,7 @@ from sqlalchemy import literal_column, select, text
 import agentdb
 from agentdb.database import Database
 from agentdb.engine.plan import Plan
-from agentdb.engine.sqlite import SQLite
+from agentdb.engine.sqlite.engine import SQLite
 from agentdb.errors import BadSettings, Contended, DatabaseCorrupt, Unavailable
 
 _HOLDER = """

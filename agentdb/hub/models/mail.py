@@ -8,7 +8,7 @@ from sqlalchemy import Index, UniqueConstraint
 from sqlalchemy.orm import Mapped, mapped_column, relationship
 
 from agentdb.base import Entity, Mutable
-from agentdb.engine.ddl import partial_index
+from agentdb.engine.schema.ddl import partial_index
 from agentdb.owners import Owner
 from agentdb.types import CASCADE, RESTRICT, SET_NULL, Digest, Key, Moment, Name, Prose, Whole, choice, ref, words
 

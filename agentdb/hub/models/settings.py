@@ -6,7 +6,7 @@ from sqlalchemy import CheckConstraint
 from sqlalchemy.orm import Mapped, mapped_column
 
 from agentdb.base import Entity, Mutable
-from agentdb.engine.ddl import descending_index
+from agentdb.engine.schema.ddl import descending_index
 from agentdb.owners import Owner
 from agentdb.types import CASCADE, SET_NULL, Json, Key, Name, Prose, Secret, Updated, Whole, flag, ref
 

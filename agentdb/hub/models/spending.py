@@ -9,7 +9,7 @@ from sqlalchemy import CheckConstraint, Index, UniqueConstraint
 from sqlalchemy.orm import Mapped, mapped_column, relationship
 
 from agentdb.base import Entity, Mutable
-from agentdb.engine.ddl import Deletes, append_only, partial_index
+from agentdb.engine.schema.ddl import Deletes, append_only, partial_index
 from agentdb.owners import Owner
 from agentdb.types import (
     CASCADE,

@@ -10,7 +10,7 @@ from typing import Any, Final
 import asyncpg
 import numpy as np
 
-from agentdb.engine.postgresql_errors import translate
+from agentdb.engine.postgresql.errors import translate
 from agentdb.errors import AgentDBError, Unavailable
 
 Driver = Any  # asyncpg.Connection: the package carries no types

@@ -14,13 +14,13 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from agentdb import clock
-from agentdb.engine import sqlite_connection as thread
-from agentdb.engine import sqlite_writing as writing
 from agentdb.engine.connection import Work
 from agentdb.engine.dialects import SQLITE, LentSQLite, connection_over, driver_error
 from agentdb.engine.plan import Parameters, Plan
-from agentdb.engine.sqlite_connection import SQLiteConnection
-from agentdb.engine.sqlite_errors import translate
+from agentdb.engine.sqlite import connection as thread
+from agentdb.engine.sqlite import writing
+from agentdb.engine.sqlite.connection import SQLiteConnection
+from agentdb.engine.sqlite.errors import translate
 from agentdb.engine.turns import Turns
 from agentdb.errors import AgentDBError, BadInput, ReadOnly
 

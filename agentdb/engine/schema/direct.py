@@ -21,8 +21,9 @@ from sqlalchemy.ext.asyncio import AsyncConnection, create_async_engine
 from sqlalchemy.pool import NullPool
 
 from agentdb.config import Settings, prepare_folder, require_sqlite
-from agentdb.engine import postgresql_errors, sqlite_errors
-from agentdb.engine.sqlite_connection import make_file
+from agentdb.engine.postgresql import errors as postgresql_errors
+from agentdb.engine.sqlite import errors as sqlite_errors
+from agentdb.engine.sqlite.connection import make_file
 from agentdb.errors import AgentDBError, BadSettings, Contended, SchemaMismatch, Unavailable
 
 OLDEST_VECTOR: Final = (0, 8, 4)

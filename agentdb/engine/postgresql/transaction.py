@@ -15,8 +15,8 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 from agentdb.engine.connection import Script, Want, Work
 from agentdb.engine.dialects import POSTGRESQL, LentPostgreSQL, connection_over, driver_error
 from agentdb.engine.plan import Parameters, Plan, batched
-from agentdb.engine.postgresql_errors import translate
-from agentdb.engine.statements import bulk_plan, records_of, with_row
+from agentdb.engine.postgresql.copying import copy_rows
+from agentdb.engine.postgresql.errors import translate
 from agentdb.engine.turns import Turns
 from agentdb.errors import AgentDBError, BadInput, ReadOnly
 
@@ -25,8 +25,6 @@ R = TypeVar("R")
 Driver = Any  # asyncpg.Connection: the package carries no types
 
 MOST_JOINED: Final = 512
-_COPYING: Final = "agentdb_copying"
-_HALF: Final = "agentdb_half"
 
 
 class PostgreSQLTransaction:
@@ -234,81 +232,3 @@ def changed(status: str) -> int:
     """Return the number of rows in a command's status, such as ``UPDATE 3``."""
     last = status.rpartition(" ")[2]
     return int(last) if last.isdigit() else 0
-
-
-async def copy_rows(connection: Driver, table: Table, rows: Iterable[Mapping[str, Any]], now: datetime) -> int:
-    """COPY rows into a table, all or none, and return how many.
-
-    Raises: Conflict and its like naming the first offending row, which is found by halving and undone.
-    """
-    given = list(rows)
-    if not given:
-        return 0
-    plan = bulk_plan(table, given)
-    records: list[list[Any]] = []
-
-    async def prepared() -> AsyncIterator[list[Any]]:
-        # Made while the server stores those before, and kept: a refused row is looked for among them.
-        async for record in records_of(plan.on(POSTGRESQL), given, now):
-            records.append(record)
-            yield record
-
-    columns = [table.c[key].name for key in plan.columns or ()]
-    inside = connection.is_in_transaction()
-    try:
-        if inside:
-            await connection.execute(f"SAVEPOINT {_COPYING}")
-        await _copy(connection, table, columns, prepared())
-        for column in table.primary_key:
-            if column.identity is not None and column.name in columns:
-                await connection.execute(_advance(table.name, column.name))
-        if inside:
-            await connection.execute(f"RELEASE SAVEPOINT {_COPYING}")
-    except (asyncpg.DataError, asyncpg.IntegrityConstraintViolationError) as error:
-        place, refusal = await _first_refused(connection, table, columns, records, error, inside=inside)
-        raise with_row(translate(refusal, plan, given[place]), place) from refusal
-    except Exception as error:
-        raise translate(error, plan) from error
-    return len(records)
-
-
-def _advance(table: str, column: str) -> str:
-    """Return what lets the ids that follow begin behind those a bulk call brought."""
-    sequence = f"pg_get_serial_sequence('{table}', '{column}')"
-    return f"SELECT setval({sequence}, greatest(nextval({sequence}) - 1, (SELECT max({column}) FROM {table})))"
-
-
-async def _copy(connection: Driver, table: Table, columns: Sequence[str], records: Any) -> None:
-    await connection.copy_records_to_table(table.name, records=records, columns=columns)
-
-
-async def _first_refused(
-    connection: Driver,
-    table: Table,
-    columns: Sequence[str],
-    records: Sequence[Sequence[Any]],
-    refusal: Exception,
-    *,
-    inside: bool,
-) -> tuple[int, Exception]:
-    """Return the position of the first row that the table refuses, after those before it, and why.
-
-    Args: refusal: why it refuses them all; a later row's unique value is noticed before an earlier row's reference.
-    Cost: about twice the rows, copied and rolled back.
-    """
-    first, end = 0, len(records)
-    await connection.execute(f"ROLLBACK TO SAVEPOINT {_COPYING}" if inside else f"BEGIN; SAVEPOINT {_COPYING}")
-    try:
-        while end - first > 1:
-            middle = (first + end) // 2
-            await connection.execute(f"SAVEPOINT {_HALF}")
-            try:
-                await _copy(connection, table, columns, records[first:middle])
-            except (asyncpg.DataError, asyncpg.IntegrityConstraintViolationError) as error:
-                await connection.execute(f"ROLLBACK TO SAVEPOINT {_HALF}")
-                end, refusal = middle, error
-            else:
-                first = middle
-    finally:
-        await connection.execute(f"ROLLBACK TO SAVEPOINT {_COPYING}" if inside else "ROLLBACK")
-    return first, refusal

@@ -12,7 +12,7 @@ from sqlalchemy import Table
 
 from agentdb.engine.dialects import SQLITE
 from agentdb.engine.plan import Plan
-from agentdb.engine.sqlite_errors import translate
+from agentdb.engine.sqlite.errors import translate
 from agentdb.engine.statements import bulk_plan, records_of, with_row
 from agentdb.errors import AgentDBError
 

@@ -16,9 +16,9 @@ from sqlalchemy import Connection, MetaData, bindparam, select, text
 from sqlalchemy.exc import SAWarning
 
 from agentdb import clock
-from agentdb.engine.catalog import table_exists
-from agentdb.engine.direct import prepare, verify
 from agentdb.engine.quantities import MomentType
+from agentdb.engine.schema.catalog import table_exists
+from agentdb.engine.schema.direct import prepare, verify
 from agentdb.errors import BadInput, BadSettings, SchemaMismatch
 
 if TYPE_CHECKING:
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 Command: TypeAlias = Literal["upgrade", "downgrade", "stamp", "revision"]
 
-_PACKAGE: Final = Path(__file__).parent.parent
+_PACKAGE: Final = Path(__file__).parents[2]
 # The wheel has the first, a checkout the second.
 _PLACES: Final = (_PACKAGE / "_migrations", _PACKAGE.parent / "migrations")
 HISTORY: Final = next((folder for folder in _PLACES if folder.is_dir()), _PLACES[0])

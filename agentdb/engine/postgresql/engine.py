@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
-from datetime import datetime, timedelta
+from datetime import datetime
 from functools import partial
 from typing import Any, Final, TypeVar
 
@@ -13,16 +12,17 @@ import asyncpg
 from sqlalchemy import Table
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from agentdb import clock
 from agentdb.config import Settings
 from agentdb.engine.connection import Work
 from agentdb.engine.dialects import POSTGRESQL, PooledPostgreSQL, engine_over, once
 from agentdb.engine.joining import Joiner
 from agentdb.engine.plan import Compiled, Parameters, Plan
 from agentdb.engine.pool import Pool
-from agentdb.engine.postgresql_connection import clean, connect, discard, milliseconds, usable
-from agentdb.engine.postgresql_errors import translate
-from agentdb.engine.postgresql_transaction import MOST_JOINED, PostgreSQLTransaction, changed, copy_rows
+from agentdb.engine.postgresql.connection import clean, connect, discard, milliseconds, usable
+from agentdb.engine.postgresql.copying import copy_rows
+from agentdb.engine.postgresql.errors import translate
+from agentdb.engine.postgresql.server_clock import ServerClock
+from agentdb.engine.postgresql.transaction import MOST_JOINED, PostgreSQLTransaction, changed
 from agentdb.engine.retrying import retrying
 from agentdb.errors import AgentDBError, BadSettings
 
@@ -31,7 +31,6 @@ R = TypeVar("R")
 Driver = Any  # asyncpg.Connection: the package carries no types
 
 OLDEST: Final = 16
-CLOCK_TRUSTED_FOR: Final = 300.0
 LANES: Final = 2  # measured: one leaves the server idle while rows are made, three only split the batches
 
 
@@ -50,9 +49,7 @@ class PostgreSQL:
         self._pool = self._pool_over(arguments)
         self._replica = self._pool_over(replica) if replica is not None else None
         self._joiners: dict[int, Joiner[list[Any], Any]] = {}
-        self._ahead = timedelta(0)
-        self._measured_at = float("-inf")
-        self._measuring: asyncio.Task[None] | None = None
+        self._clock = ServerClock(self._ask_the_time)
         self._sessions: AsyncEngine | None = None
 
     def _pool_over(self, arguments: Mapping[str, Any]) -> Pool[Driver]:
@@ -90,15 +87,13 @@ class PostgreSQL:
                 raise BadSettings(f"PostgreSQL {major} is too old; {OLDEST} is the oldest that is supported")
         finally:
             self._pool.release(connection)
-        await self._measure_clock()
+        await self._clock.measure()
 
     async def close(self) -> None:
         """Let what is in flight finish, and close every connection."""
         for joiner in self._joiners.values():
             await joiner.close()
-        if self._measuring is not None:
-            self._measuring.cancel()
-            await asyncio.wait([self._measuring])
+        await self._clock.close()
         await self._pool.close()
         if self._replica is not None:
             await self._replica.close()
@@ -107,36 +102,16 @@ class PostgreSQL:
         """Let go of idle connections: those made before a migration know nothing of the types it brought."""
         await self._pool.drain()
 
-    # The clock
-
     def now(self) -> datetime:
-        """Return the server's present moment: this machine's, and the measured difference."""
-        running = asyncio.get_running_loop()
-        if running.time() - self._measured_at > CLOCK_TRUSTED_FOR and self._measuring is None:
-            self._measured_at = running.time()
-            self._measuring = running.create_task(self._measure_again())
-        return clock.now(self._ahead)
+        """Return the server's present moment."""
+        return self._clock.now()
 
-    async def _measure_again(self) -> None:
+    async def _ask_the_time(self) -> datetime:
         try:
-            await self._measure_clock()
-        except AgentDBError:
-            self._measured_at = float("-inf")  # the next call tries again
-        finally:
-            self._measuring = None
-
-    async def _measure_clock(self) -> None:
-        """Take the difference to the server's clock from the quickest of three answers."""
-        quickest = float("inf")
-        for _ in range(3):
-            loop = asyncio.get_running_loop()
-            before, asked = loop.time(), datetime.now().astimezone()
-            there = (await self._fetch(self._pool, "SELECT clock_timestamp()", ()))[0][0]
-            took = loop.time() - before
-            if took < quickest:
-                quickest = took
-                self._ahead = there - asked - timedelta(seconds=took / 2)
-        self._measured_at = asyncio.get_running_loop().time()
+            moment: datetime = (await self._fetch(self._pool, "SELECT clock_timestamp()", ()))[0][0]
+        except Exception as error:
+            raise translate(error) from error
+        return moment
 
     # Single statements: the server's own implicit transaction, and nothing around it
 

@@ -19,17 +19,17 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from agentdb import clock
 from agentdb.config import Settings
-from agentdb.engine import sqlite_connection as thread
-from agentdb.engine import sqlite_writing as writing
 from agentdb.engine.connection import Work
 from agentdb.engine.dialects import SQLITE, PooledSQLite, engine_over, once
 from agentdb.engine.joining import Joiner
 from agentdb.engine.plan import Compiled, Parameters, Plan
 from agentdb.engine.pool import Pool
-from agentdb.engine.sqlite_connection import SQLiteConnection
-from agentdb.engine.sqlite_errors import translate
-from agentdb.engine.sqlite_transaction import SQLiteTransaction
-from agentdb.engine.sqlite_writing import Write
+from agentdb.engine.sqlite import connection as thread
+from agentdb.engine.sqlite import writing
+from agentdb.engine.sqlite.connection import SQLiteConnection
+from agentdb.engine.sqlite.errors import translate
+from agentdb.engine.sqlite.transaction import SQLiteTransaction
+from agentdb.engine.sqlite.writing import Write
 from agentdb.errors import BadSettings
 
 T = TypeVar("T")

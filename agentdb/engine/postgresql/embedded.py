@@ -20,7 +20,7 @@ from typing import Final, Self
 
 from pydantic import SecretStr
 
-from agentdb.engine.embedded_cluster import USER, Cluster, environment, give
+from agentdb.engine.postgresql.cluster import USER, Cluster, environment, give
 from agentdb.errors import BadSettings, Unavailable
 from agentdb.urls import Target
 

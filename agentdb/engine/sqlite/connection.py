@@ -16,7 +16,7 @@ import aiosqlite
 from agentdb.engine.connection import Step, Want, Work
 from agentdb.engine.dialects import SQLITE
 from agentdb.engine.plan import Compiled, Plan
-from agentdb.engine.sqlite_errors import translate
+from agentdb.engine.sqlite.errors import translate
 from agentdb.errors import AgentDBError, BadSettings, Unavailable
 
 T = TypeVar("T")

@@ -1,0 +1,1 @@
+"""What a schema is made of, described, and migrated by, on either database."""
