@@ -1,0 +1,15 @@
+"""No part of a digest in a message, however short."""
+
+from __future__ import annotations
+
+import pytest
+
+from agentdb.database import Database
+from agentdb.errors import BadInput
+
+
+async def test_not_even_the_beginning_of_a_digest_is_told(db: Database) -> None:
+    with pytest.raises(BadInput, match="text of 70 characters") as caught:
+        await db.supervisor.users.add(username="bob", runtime_key_hash="c0ffee1" * 10)
+
+    assert "c0ffee" not in str(caught.value)
