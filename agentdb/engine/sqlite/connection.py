@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import os
 import sqlite3
 import time
 from collections.abc import Callable, Mapping
-from functools import partial
 from pathlib import Path
 from typing import Any, Final, Literal, TypeVar
 
@@ -23,6 +23,9 @@ T = TypeVar("T")
 R = TypeVar("R")
 Task = Callable[[sqlite3.Connection], R]
 
+# aiosqlite logs every call with its arguments at DEBUG, secrets among them.
+logging.getLogger("aiosqlite").addFilter(lambda record: record.levelno > logging.DEBUG)
+
 STATEMENTS_KEPT: Final = 512
 CACHE_KIB: Final = 64 * 1024
 STEPS_BETWEEN_LOOKS: Final = 50_000  # of SQLite's virtual machine: a few milliseconds
@@ -33,6 +36,7 @@ class SQLiteConnection:
 
     def __init__(self, driver: aiosqlite.Connection, *, limit_seconds: float | None) -> None:
         self.driver = driver
+        self._cursors: list[sqlite3.Cursor] = []
         self._limit = limit_seconds
         self._deadline = float("inf")
         self._answer: asyncio.Future[Any] | None = None
@@ -68,9 +72,10 @@ class SQLiteConnection:
         """Tell, on the thread, whether nobody waits for this hop's answer any more, or it has taken too long."""
         return time.monotonic() > self._deadline or (self._answer is not None and self._answer.cancelled())
 
-    def _within_limit(self, limit: float, answer: asyncio.Future[Any], task: Callable[[], R]) -> R:
-        self._deadline, self._answer = time.monotonic() + limit, answer
-        return task()
+    def _work(self, raw: sqlite3.Connection, answer: asyncio.Future[Any], task: Task[R]) -> R:
+        if self._limit is not None:
+            self._deadline, self._answer = time.monotonic() + self._limit, answer
+        return task(raw)
 
     async def hop(self, task: Task[R]) -> R:
         """Run a function on the connection's thread, and return what it returns.
@@ -83,12 +88,25 @@ class SQLiteConnection:
         if raw is None:
             raise Unavailable("the database is closed; open it again before using it")
         future: asyncio.Future[R] = asyncio.get_running_loop().create_future()
-        work = partial(task, raw)
-        if self._limit is not None:
-            work = partial(self._within_limit, self._limit, future, work)
-        # aiosqlite's own queue, as SQLAlchemy uses it: its _execute would put the arguments into a debug log.
-        driver._tx.put_nowait((future, work))  # noqa: SLF001
+        # aiosqlite's own queue, as SQLAlchemy uses it, and a function that shows nothing of what it is about.
+        driver._tx.put_nowait((future, lambda: self._work(raw, future, task)))  # noqa: SLF001
         return await future
+
+    def cursor(self, raw: sqlite3.Connection, text: str, arguments: list[Any]) -> sqlite3.Cursor:
+        """Return a cursor over rows that are fetched little by little, on the thread."""
+        cursor = raw.execute(text, arguments)
+        self._cursors.append(cursor)
+        return cursor
+
+    def close_cursors(self) -> None:
+        """Close what was not read to its end, on the thread: an open cursor would keep its snapshot beyond COMMIT."""
+        while self._cursors:
+            self._cursors.pop().close()
+
+    def _roll_back(self, raw: sqlite3.Connection) -> None:
+        self.close_cursors()
+        if raw.in_transaction:
+            raw.execute("ROLLBACK")
 
     def usable(self) -> bool:
         """Tell whether the connection is open."""
@@ -97,7 +115,7 @@ class SQLiteConnection:
     async def clean(self) -> bool:
         """Wait for what a cancelled caller left running, and roll back what it left open."""
         try:
-            await self.hop(_roll_back)
+            await self.hop(self._roll_back)
         except (sqlite3.Error, AgentDBError):
             return False
         return True
@@ -108,11 +126,6 @@ class SQLiteConnection:
             await self.driver.close()
             thread = self.driver._thread  # noqa: SLF001
             await asyncio.to_thread(thread.join)
-
-
-def _roll_back(raw: sqlite3.Connection) -> None:
-    if raw.in_transaction:
-        raw.execute("ROLLBACK")
 
 
 def apply_pragmas(raw: sqlite3.Connection, pragmas: Mapping[str, Any]) -> None:
@@ -140,10 +153,19 @@ def pragmas(
 def make_file(path: Path) -> None:
     """Make the database file for its owner alone, when there is none.
 
-    Raises: BadSettings when the folder cannot be written.
+    One that is there is never opened here: closing any descriptor of a file drops every lock this process holds on it,
+    and another process that leaves would then take the write-ahead log with it.
+
+    Raises: BadSettings when the folder or the file cannot be written.
+    Source: https://www.sqlite.org/howtocorrupt.html, section 2.2.
     """
     try:
-        os.close(os.open(path, os.O_RDWR | os.O_CREAT, 0o600))
+        os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600))
+    except FileExistsError:
+        if not os.access(path, os.R_OK | os.W_OK) or not path.is_file():
+            raise BadSettings(
+                f"the database file {path} cannot be read and written; check its permissions, AGENTDB_FOLDER or the URL"
+            ) from None
     except OSError as error:
         raise BadSettings(
             f"the database file {path} cannot be opened for writing ({error.strerror}); check AGENTDB_FOLDER or the URL"
