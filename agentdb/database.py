@@ -79,7 +79,8 @@ class Database(Aggregates):
         async with self._opening:
             self._engine = None
             self._shortcut.lead_to(None)
-            await self._server.aclose()
+            # A cancelled caller does not leave half of it open: the rest is closed behind its back.
+            await asyncio.shield(asyncio.ensure_future(self._server.aclose()))
 
     def __await__(self) -> Generator[Any, None, Self]:
         return self.open().__await__()

@@ -34,7 +34,8 @@ def enter(unit: Unit, database: Shortcut) -> None:
 
 
 def leave(unit: Unit) -> None:
-    """Forget it."""
+    """Forget it, in whichever task it ends."""
+    unit.over = True
     _opened.set(tuple(opened for opened in _opened.get() if opened[0] is not unit))
 
 
@@ -43,9 +44,12 @@ def refuse_inside_a_unit(what: str, database: Shortcut) -> None:
 
     Raises: BadInput naming the unit.
     """
+    opened = _opened.get()
+    if not opened:
+        return
     task = asyncio.current_task()
-    for unit, of, opener in _opened.get():
-        if of is database and opener is task:
+    for unit, of, opener in opened:
+        if of is database and opener is task and not unit.over:
             kind = "write" if unit.writes else "read"
             raise BadInput(f"{what} inside an open {kind} unit of the same task; call it on that unit, or after it")
 

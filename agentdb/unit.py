@@ -9,13 +9,14 @@ from functools import cached_property
 from typing import Any, NoReturn, TypeVar
 
 from sqlalchemy import Table
-from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncSession
+from sqlalchemy.orm.exc import StaleDataError
 
 from agentdb.aggregates import Aggregates
 from agentdb.engine.connection import Transaction, Work
 from agentdb.engine.plan import Parameters, Plan
-from agentdb.errors import BadInput
+from agentdb.errors import BadInput, StaleVersion
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -64,6 +65,10 @@ class UnitConnection:
             await self.session.flush()
         except DBAPIError as error:
             raise self.transaction.told(error) from error
+        except StaleDataError as error:
+            raise StaleVersion("a row of the session was changed or removed by somebody else; read it again") from error
+        except SQLAlchemyError as error:
+            raise BadInput(f"the session cannot be sent: {type(error).__name__}") from error
 
     def fetch_one(self, plan: Plan[T], parameters: Parameters) -> Awaitable[T | None]:
         """Return the first row of a plan, or None."""
@@ -108,6 +113,7 @@ class Unit(Aggregates):
     def __init__(self, transaction: Transaction, *, writes: bool, most: int) -> None:
         self._connection = UnitConnection(transaction)
         self.writes = writes
+        self.over = False
         super().__init__(self._connection, most=most)
 
     @cached_property

@@ -185,7 +185,9 @@ def engine_over(scheme: str, connect: Callable[[], Awaitable[Any]]) -> AsyncEngi
 
     Args: connect: returns an adapted driver connection; the engine keeps none of them.
     """
-    return create_async_engine(f"{scheme}+agentdb://", poolclass=NullPool, creator=lambda: await_only(connect()))
+    return create_async_engine(
+        f"{scheme}+agentdb://", poolclass=NullPool, hide_parameters=True, creator=lambda: await_only(connect())
+    )
 
 
 def connection_over(engine: AsyncEngine, adapted: Any) -> AsyncConnection:

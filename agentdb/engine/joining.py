@@ -7,12 +7,18 @@ committed, and one caller's bad row, or cancellation, touches that caller alone.
 from __future__ import annotations
 
 import asyncio
+import copy
 from collections import deque
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from typing import Any, Final, Generic, TypeVar
 
 A = TypeVar("A")
 R = TypeVar("R")
+
+
+class Undone(Exception):
+    """A batch has certainly stored nothing: its members may be run again, each alone."""
+
 
 ALONE: Final = object()  # a member's answer when the batch passed it by: it is run alone, and holds nobody up
 PATIENCE_SECONDS: Final = 0.05
@@ -23,12 +29,14 @@ class Joiner(Generic[A, R]):
 
     Args:
         alone: answers one call.
-        together: answers many: for each its result, or the exception that is its own, or ALONE. It raises when the
-            batch as a whole failed without effect; its members are then run one by one.
+        together: answers many: for each its result, or the exception that is its own, or ALONE. It raises Undone
+            when the batch as a whole failed without effect: its members are then run alone. After any other error they
+            are all told it, since what may be stored must not be stored twice.
         lanes: how many batches may be in flight at once.
         most: how many calls make a full batch.
+        most_alone: how many members of failed batches run alone at once.
         patient: whether callers wait as long as it takes; otherwise another lane opens for those who have waited
-            a moment, so that a call that waits for a lock holds up no stranger.
+            a moment, so that a call that waits for a lock holds up no stranger; at most as many again.
     """
 
     __slots__ = (
@@ -39,6 +47,7 @@ class Joiner(Generic[A, R]):
         "_most",
         "_patient",
         "_relief",
+        "_room",
         "_tasks",
         "_together",
         "_waiting",
@@ -51,6 +60,7 @@ class Joiner(Generic[A, R]):
         *,
         lanes: int,
         most: int,
+        most_alone: int,
         patient: bool,
     ) -> None:
         self._alone = alone
@@ -58,6 +68,7 @@ class Joiner(Generic[A, R]):
         self._lanes = lanes
         self._most = most
         self._patient = patient
+        self._room = asyncio.Semaphore(most_alone)
         self._relief: asyncio.TimerHandle | None = None
         self._busy = 0
         self._waiting: deque[tuple[A, asyncio.Future[R]]] = deque()
@@ -81,7 +92,7 @@ class Joiner(Generic[A, R]):
     def _relieve(self, first: asyncio.Future[R]) -> None:
         """Open another lane when the caller who waited longest still does."""
         self._relief = None
-        if self._waiting and self._waiting[0][1] is first:
+        if self._waiting and self._waiting[0][1] is first and self._busy < 2 * self._lanes:
             self._busy += 1
             self._next()
         if self._waiting:
@@ -123,11 +134,18 @@ class Joiner(Generic[A, R]):
         return batch
 
     async def _answer(self, batch: Sequence[tuple[A, asyncio.Future[R]]]) -> None:
+        if len(batch) == 1:
+            await self._answer_one(*batch[0])
+            return
         try:
             answers = await self._together([call for call, _ in batch])
-        except Exception:  # noqa: BLE001 (whatever it was, each member meets it alone or not at all)
+        except Undone:
             for call, future in batch:
-                await self._answer_alone(call, future)
+                self._spawn(self._answer_alone(call, future))
+            return
+        except Exception as error:  # noqa: BLE001 (it is handed to the callers)
+            for _, future in batch:
+                _settle(future, copy.copy(error))
             return
         except BaseException:
             for _, future in batch:
@@ -140,6 +158,11 @@ class Joiner(Generic[A, R]):
                 _settle(future, answer)
 
     async def _answer_alone(self, call: A, future: asyncio.Future[R]) -> None:
+        """Answer a member of a batch that failed or passed it by, together with few others at once."""
+        async with self._room:
+            await self._answer_one(call, future)
+
+    async def _answer_one(self, call: A, future: asyncio.Future[R]) -> None:
         if future.done():
             return
         try:

@@ -24,7 +24,7 @@ from agentdb.engine.columns import MISSING, Bind, bind_of
 from agentdb.engine.joining import ALONE
 from agentdb.engine.rows import Row, RowMaker, instance_maker, record_maker, value_maker
 from agentdb.engine.spelling import Word
-from agentdb.errors import BadInput
+from agentdb.errors import BadInput, Unavailable
 
 T = TypeVar("T")
 Processor = Callable[[Any], Any]
@@ -162,6 +162,10 @@ class Compiled(Generic[T]):
     def deal(self, calls: Sequence[Sequence[Any]], rows: list[Row]) -> list[Any]:
         """Return each caller's answer from the rows of the joined statement."""
         if self.plan.together is not None and self.plan.together.in_order:
+            if len(rows) != len(calls):
+                raise Unavailable(
+                    f"{self.plan.name}: {len(calls)} rows were sent and {len(rows)} stored; a trigger took some"
+                )
             rows.sort(key=_first)
             return [self.answer(call, row) for call, row in zip(calls, rows, strict=True)]
         passed_by = ALONE if self.plan.together is not None and self.plan.together.passes_by else None

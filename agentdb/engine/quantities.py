@@ -124,7 +124,7 @@ class WholeType(Word):
 
         def check(value: Any) -> int:
             if not isinstance(value, int) or isinstance(value, bool):
-                raise BadInput(f"a whole number is an int, not {value!r}")
+                raise BadInput(f"a whole number is an int, not {type(value).__name__}")
             if not -limit <= value < limit:
                 raise BadInput(f"{value} does not fit a column of {self.bits} bits")
             return value

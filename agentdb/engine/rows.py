@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
 from sqlalchemy.orm import InstanceState, Mapper
@@ -71,8 +71,3 @@ def value_maker(processors: Sequence[Processor | None]) -> RowMaker[Any]:
     """Return a function that gives a row's first value."""
     process = processors[0]
     return (lambda row: None if row[0] is None else process(row[0])) if process else (lambda row: row[0])
-
-
-def make_all(make: RowMaker[T], rows: Iterable[Row]) -> list[T]:
-    """Make every row."""
-    return [make(row) for row in rows]

@@ -14,7 +14,7 @@ from agentdb.engine.connection import Script, each, one
 from agentdb.engine.functions import greater_of, writing_transaction
 from agentdb.engine.plan import Plan
 from agentdb.engine.statements import given_arrays, insert_one
-from agentdb.errors import BadInput
+from agentdb.errors import BadInput, MissingReference
 from agentdb.hub.models.machines import ContextLog, RunSession, UserNotification
 from agentdb.repository import Repository, capped
 
@@ -66,7 +66,11 @@ def _notify(user_id: Any, latest: Any) -> Any:
 def _append_plan() -> Plan[ContextLog]:
     """Store entries, count them, and move both pointers, in one statement."""
     given = given_arrays(**{column.key: column.type for column in _ENTRY})
-    rows = select(bindparam("run_session_id", type_=_logs.c.run_session_id.type), *(given.c[c.key] for c in _ENTRY))
+    # Locked before ids are drawn: of one session, whoever reads "after" an id never misses a smaller one.
+    locked = select(_sessions.c.id).where(_sessions.c.id == bindparam("run_session_id")).with_for_update().cte("locked")
+    rows = select(locked.c.id, *(given.c[c.key] for c in _ENTRY)).select_from(
+        given.join(locked, literal_column("true"))
+    )
     stored = (
         insert(_logs)
         .from_select(
@@ -129,9 +133,15 @@ class Logs(Repository[ContextLog]):
         if not self.connection.chains:
             return await self.connection.run(lambda: _append_steps(run_session_id, given, lines, now))
         columns = {column.key: [entry.get(column.key) for entry in given] for column in _ENTRY}
-        return await self.connection.fetch_all(
+        stored = await self.connection.fetch_all(
             _APPEND, {**columns, "run_session_id": run_session_id, "lines": lines, "now": now}
         )
+        if not stored:
+            raise MissingReference(
+                f"context_log: no row of run_session for run_session_id '{run_session_id}'; add it first",
+                constraint="fk_context_log__run_session_id",
+            )
+        return stored
 
     @staticmethod
     def _entry(entry: Mapping[str, Any], host_id: int | None, now: datetime) -> dict[str, Any]:

@@ -42,7 +42,7 @@ def work() -> Work:
 
 @pytest.fixture
 def joiner(work: Work) -> Joiner[int, int]:
-    return Joiner(work.alone, work.together, lanes=1, most=10, patient=True)
+    return Joiner(work.alone, work.together, lanes=1, most=10, most_alone=1, patient=True)
 
 
 async def test_who_gives_up_while_waiting_is_never_run(work: Work, joiner: Joiner[int, int]) -> None:

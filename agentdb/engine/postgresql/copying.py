@@ -42,9 +42,6 @@ async def copy_rows(connection: Driver, table: Table, rows: Iterable[Mapping[str
         if inside:
             await connection.execute(f"SAVEPOINT {_COPYING}")
         await _copy(connection, table, columns, prepared())
-        for column in table.primary_key:
-            if column.identity is not None and column.name in columns:
-                await connection.execute(_advance(table.name, column.name))
         if inside:
             await connection.execute(f"RELEASE SAVEPOINT {_COPYING}")
     except (asyncpg.DataError, asyncpg.IntegrityConstraintViolationError) as error:
@@ -53,12 +50,6 @@ async def copy_rows(connection: Driver, table: Table, rows: Iterable[Mapping[str
     except Exception as error:
         raise translate(error, plan) from error
     return len(records)
-
-
-def _advance(table: str, column: str) -> str:
-    """Return what lets the ids that follow begin behind those a bulk call brought."""
-    sequence = f"pg_get_serial_sequence('{table}', '{column}')"
-    return f"SELECT setval({sequence}, greatest(nextval({sequence}) - 1, (SELECT max({column}) FROM {table})))"
 
 
 async def _copy(connection: Driver, table: Table, columns: Sequence[str], records: Any) -> None:

@@ -15,12 +15,12 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from agentdb.config import Settings
 from agentdb.engine.connection import Work
 from agentdb.engine.dialects import POSTGRESQL, PooledPostgreSQL, engine_over, once
-from agentdb.engine.joining import Joiner
+from agentdb.engine.joining import Joiner, Undone
 from agentdb.engine.plan import Compiled, Parameters, Plan
 from agentdb.engine.pool import Pool
 from agentdb.engine.postgresql.connection import clean, connect, discard, milliseconds, usable
 from agentdb.engine.postgresql.copying import copy_rows
-from agentdb.engine.postgresql.errors import translate
+from agentdb.engine.postgresql.errors import told_by_server, translate
 from agentdb.engine.postgresql.server_clock import ServerClock
 from agentdb.engine.postgresql.transaction import MOST_JOINED, PostgreSQLTransaction, changed
 from agentdb.engine.retrying import retrying
@@ -74,6 +74,7 @@ class PostgreSQL:
         settings = self._settings
         return {
             "statement_timeout": milliseconds(settings.statement_timeout_seconds),
+            "default_transaction_isolation": "read committed",
             "lock_timeout": milliseconds(settings.lock_timeout_seconds),
             "idle_in_transaction_session_timeout": milliseconds(settings.idle_in_transaction_timeout_seconds),
         }
@@ -157,7 +158,7 @@ class PostgreSQL:
             status = await connection.execute(compiled.text, *arguments)
             clean = True
         except Exception as error:
-            clean = isinstance(error, asyncpg.PostgresError)
+            clean = told_by_server(error)
             raise translate(error, plan, parameters) from error
         finally:
             self._pool.release(connection, clean=clean)
@@ -176,15 +177,15 @@ class PostgreSQL:
             else:
                 rows = await connection.fetch(text, *arguments)
             clean = True
-        except asyncpg.PostgresError:
-            clean = True
+        except asyncpg.PostgresError as error:
+            clean = told_by_server(error)
             raise
         finally:
             pool.release(connection, clean=clean)
         return rows
 
     def _limits(self) -> str:
-        return "; ".join(f"SET LOCAL {name} = {value}" for name, value in self._timeouts().items())
+        return "; ".join(f"SET LOCAL {name} = '{value}'" for name, value in self._timeouts().items())
 
     # Joining
 
@@ -194,16 +195,24 @@ class PostgreSQL:
             partial(self._together, compiled),
             lanes=LANES,
             most=MOST_JOINED,
+            most_alone=max(1, self._settings.pool_size // 2),
             patient=False,
         )
         self._joiners[id(compiled)] = joiner
         return joiner
 
     async def _together(self, compiled: Compiled[Any], calls: Sequence[Sequence[Any]]) -> list[Any]:
-        """Answer many calls of one plan by one statement; any failure has stored nothing."""
-        if len(calls) == 1:
-            return [await self._one(compiled, calls[0])]
-        rows = await self._fetch(self._pool, compiled.together or "", compiled.gather(calls))
+        """Answer many calls of one plan by one statement.
+
+        Raises: Undone when the server says that nothing was stored. A lost connection says nothing: the statement may
+            have been committed, and running it again could store it twice.
+        """
+        try:
+            rows = await self._fetch(self._pool, compiled.together or "", compiled.gather(calls))
+        except asyncpg.PostgresError as error:
+            if not told_by_server(error):
+                raise
+            raise Undone from error
         return compiled.deal(calls, rows)
 
     # Several statements

@@ -47,6 +47,14 @@ _CLASSES: Final[Mapping[str, tuple[type[AgentDBError], str]]] = {
 }
 
 
+def told_by_server(error: BaseException) -> bool:
+    """Tell whether the server itself reports an error of a statement, and goes on: then nothing of it is stored.
+
+    Classes 08 and 57P are the connection and the server ending; what was under way may have been committed.
+    """
+    return isinstance(error, asyncpg.PostgresError) and not (error.sqlstate or "08").startswith(("08", "57P"))
+
+
 def translate(
     error: BaseException, plan: Plan[Any] | None = None, values: Mapping[str, Any] | None = None
 ) -> AgentDBError:
@@ -55,6 +63,7 @@ def translate(
         return error
     if isinstance(error, asyncpg.PostgresError):
         error.detail = None  # quotes keys and whole rows, secrets included; tracebacks show the cause
+        error.context = None  # quotes keys and whole rows, secrets included; tracebacks show the cause
         return _by_state(error, violations.table_of(plan), values or {})
     if isinstance(error, asyncpg.DataError | UnicodeError | OverflowError | ValueError | TypeError):
         # Raised by asyncpg before anything is sent; its message quotes the value.

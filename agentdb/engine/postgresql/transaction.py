@@ -58,7 +58,11 @@ class PostgreSQLTransaction:
 
     async def begin(self) -> None:
         """Begin: to write, or to read one snapshot."""
-        text = "BEGIN" if self._writes else "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY"
+        text = (
+            "BEGIN ISOLATION LEVEL READ COMMITTED"
+            if self._writes
+            else "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY"
+        )
         try:
             await self._connection.execute(f"{text}; {self._limits}" if self._limits else text)
         except Exception as error:
@@ -161,7 +165,7 @@ class PostgreSQLTransaction:
     async def _fetch_each(self, plan: Plan[Any], calls: Sequence[Parameters]) -> list[Any]:
         """Return the first row of a plan for each call: together, where the plan can."""
         compiled = plan.on(POSTGRESQL)
-        if compiled.together is None or len(calls) < 2:
+        if plan.together is None or plan.together.passes_by or compiled.together is None or len(calls) < 2:
             return [await self.fetch_one(plan, call) for call in calls]
         now = self.now()
         answers: list[Any] = []

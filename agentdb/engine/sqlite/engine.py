@@ -66,9 +66,7 @@ class SQLite:
         limit = settings.statement_timeout_seconds
         self._writers = self._pool(partial(self._connect, "writer", None), 1)
         self._readers = self._pool(partial(self._connect, "reader", limit), settings.sqlite_readers)
-        self._joiner: Joiner[Write[Any], Any] = Joiner(
-            self._alone, self._together, lanes=1, most=MOST_JOINED, patient=True
-        )
+        self._joiner = Joiner(self._alone, self._together, lanes=1, most=MOST_JOINED, most_alone=1, patient=True)
         self._inline: sqlite3.Connection | None = None
         self._looks = 0
         self._sessions: AsyncEngine | None = None
@@ -230,8 +228,6 @@ class SQLite:
         return await self._on_writer(lambda raw: writing.alone(raw, write))
 
     async def _together(self, writes: Sequence[Write[Any]]) -> list[Any]:
-        if len(writes) == 1:
-            return [await self._alone(writes[0])]
         return await self._on_writer(lambda raw: writing.together(raw, writes))
 
     async def _on_writer(self, task: thread.Task[R]) -> R:

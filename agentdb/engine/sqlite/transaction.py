@@ -70,7 +70,11 @@ class SQLiteTransaction:
         if self._turns.failed:
             raise BadInput("the unit had failed and is rolled back; let its error leave the block, or use a savepoint")
         if self._begun:
-            await self._connection.hop(writing.commit)
+            await self._connection.hop(self._commit)
+
+    def _commit(self, raw: sqlite3.Connection) -> None:
+        self._connection.close_cursors()
+        writing.commit(raw)
 
     async def rollback(self) -> bool:
         """Roll back, and tell whether the connection is clean."""
@@ -127,16 +131,10 @@ class SQLiteTransaction:
         compiled = plan.on(SQLITE)
         arguments = compiled.arguments(parameters, self.now())
         self._only_if_writing(plan, writes=compiled.writes)
-        cursor = await self._hop(lambda raw: raw.execute(compiled.text, arguments))
-        try:
-            while True:
-                rows = await self._hop(lambda _raw: cursor.fetchmany(batch))
-                if not rows:
-                    return
-                for row in rows:
-                    yield compiled.make(row)
-        finally:
-            await self._connection.hop(lambda _raw: cursor.close())
+        cursor = await self._hop(lambda raw: self._connection.cursor(raw, compiled.text, arguments))
+        while rows := await self._hop(lambda _raw: cursor.fetchmany(batch)):
+            for row in rows:
+                yield compiled.make(row)
 
     @asynccontextmanager
     async def savepoint(self) -> AsyncIterator[None]:

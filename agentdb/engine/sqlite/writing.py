@@ -11,6 +11,7 @@ from typing import Any, Generic, TypeVar
 from sqlalchemy import Table
 
 from agentdb.engine.dialects import SQLITE
+from agentdb.engine.joining import Undone
 from agentdb.engine.plan import Plan
 from agentdb.engine.sqlite.errors import translate
 from agentdb.engine.statements import bulk_plan, records_of, with_row
@@ -49,7 +50,7 @@ def alone(raw: sqlite3.Connection, write: Write[R]) -> R:
 def together(raw: sqlite3.Connection, writes: Sequence[Write[Any]]) -> list[Any]:
     """Do many pieces of work in one transaction: for each its result, or the error that is its own.
 
-    Raises: when the transaction as a whole was lost (a full disk, an I/O error, an interrupt): then nothing is stored.
+    Raises: Undone when the transaction as a whole was lost (a full disk, an I/O error): then nothing of it is stored.
     """
     try:
         begin(raw)
@@ -72,9 +73,9 @@ def together(raw: sqlite3.Connection, writes: Sequence[Write[Any]]) -> list[Any]
             if not write.single:
                 raw.execute("RELEASE joined")
         commit(raw)
-    except BaseException:
+    except Exception as error:
         roll_back(raw)
-        raise
+        raise Undone from error
     return answers
 
 
