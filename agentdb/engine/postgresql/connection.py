@@ -28,7 +28,8 @@ async def connect(arguments: Mapping[str, Any]) -> Driver:
     except Exception as error:
         raise _not_connected(error, arguments) from error
     try:
-        await _speak_vector(connection)
+        async with connection.transaction():  # behind a transaction pooler, only that stays on one server
+            await _speak_vector(connection)
     except BaseException:
         connection.terminate()
         raise

@@ -45,6 +45,7 @@ class PostgreSQL:
     ) -> None:
         self._settings = settings
         self._pooler = settings.pooler == "transaction"
+        self._search_path: str | None = None  # behind a pooler, where a connection cannot carry it
         self._joining = settings.joining
         self._pool = self._pool_over(arguments)
         self._replica = self._pool_over(replica) if replica is not None else None
@@ -66,7 +67,8 @@ class PostgreSQL:
         """Return connect arguments with the server's timeouts, which a transaction pooler would refuse."""
         merged = {**arguments, "timeout": self._settings.connect_timeout_seconds}
         if self._pooler:
-            own = {name: value for name, value in merged.get("server_settings", {}).items() if name != "search_path"}
+            own = dict(merged.get("server_settings", {}))
+            self._search_path = own.pop("search_path", None)
             return {**merged, "server_settings": own, "statement_cache_size": 0}
         return {**merged, "server_settings": {**merged.get("server_settings", {}), **self._timeouts()}}
 
@@ -185,7 +187,8 @@ class PostgreSQL:
         return rows
 
     def _limits(self) -> str:
-        return "; ".join(f"SET LOCAL {name} = '{value}'" for name, value in self._timeouts().items())
+        limits = [f"SET LOCAL {name} = '{value}'" for name, value in self._timeouts().items()]
+        return "; ".join(limits + ([f"SET LOCAL search_path = {self._search_path}"] if self._search_path else []))
 
     # Joining
 
