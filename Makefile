@@ -19,7 +19,7 @@ $(READY): pyproject.toml constraints.txt
 	@echo "setting up $(VENV) ..."
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --upgrade 'pip>=25.1'
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --group dev --editable '.[aiohttp,embedded,fastapi]'
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --group dev --group bench --editable '.[aiohttp,embedded,fastapi]'
 	@touch $@
 
 demo: $(READY) ## import the sample on SQLite and on PostgreSQL, and show the two reports
@@ -47,7 +47,6 @@ schema: $(READY) ## write migrations/schema/*.sql anew
 	@$(BIN)/python -m migrations.regenerate
 
 bench: $(READY) ## measure against the bare drivers and other layers
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --group bench
 	@$(BIN)/python -m benchmarks
 
 migrate: $(READY) ## bring the database that the environment names up to date

@@ -155,6 +155,11 @@ class Compiled(Generic[T]):
             row = [row[place] if made else arguments[place] for made, place in self.echo]
         return self.make(row)
 
+    @property
+    def passes_by(self) -> bool:
+        """Whether a call that the joined statement does not answer may only have met a lock."""
+        return self.plan.together is not None and self.plan.together.passes_by
+
     def gather(self, calls: Sequence[Sequence[Any]]) -> list[list[Any]]:
         """Return the arguments of many calls as the arrays the joined statement takes."""
         return [[call[place] for call in calls] for place in self._arrays]
@@ -168,8 +173,7 @@ class Compiled(Generic[T]):
                 )
             rows.sort(key=_first)
             return [self.answer(call, row) for call, row in zip(calls, rows, strict=True)]
-        passed_by = ALONE if self.plan.together is not None and self.plan.together.passes_by else None
-        answers: list[Any] = [passed_by] * len(calls)
+        answers: list[Any] = [ALONE if self.passes_by else None] * len(calls)
         for row in rows:
             place = row[-1] - 1
             answers[place] = self.answer(calls[place], row)

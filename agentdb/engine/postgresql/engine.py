@@ -193,10 +193,12 @@ class PostgreSQL:
     # Joining
 
     def _joiner(self, compiled: Compiled[Any]) -> Joiner[list[Any], Any]:
+        # A second lane would find locked what the first is writing to, and be passed by.
+        lanes = 1 if compiled.passes_by else LANES
         joiner: Joiner[list[Any], Any] = Joiner(
             partial(self._one, compiled),
             partial(self._together, compiled),
-            lanes=LANES,
+            lanes=lanes,
             most=MOST_JOINED,
             most_alone=max(1, self._settings.pool_size // 2),
             patient=False,
