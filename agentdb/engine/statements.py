@@ -64,6 +64,14 @@ def _insert_together(table: Table, columns: Sequence[Column[Any]], made: Sequenc
     return insert(table).from_select([column.key for column in columns], rows, include_defaults=False).returning(*made)
 
 
+def insert_into(table: Table) -> postgresql.Insert:
+    """Return an INSERT that can say what a conflict means.
+
+    Both databases speak ON CONFLICT alike; SQLAlchemy has one construct for each, and compiles either for both.
+    """
+    return postgresql.insert(table)
+
+
 @cache
 def insert_or_update(model: type[T], on: tuple[str, ...], given: frozenset[str]) -> Plan[T]:
     """Return the plan that inserts a row, or changes the one with the same values in the columns ``on``.
@@ -73,8 +81,7 @@ def insert_or_update(model: type[T], on: tuple[str, ...], given: frozenset[str])
     table: Table = model.__table__  # type: ignore[attr-defined]
     if not any({column.key for column in columns} == set(on) for _, columns in violations.uniques(table)):
         raise BadInput(f"{table.name}: nothing makes ({', '.join(on)}) unique together; an upsert needs that")
-    # Both databases speak ON CONFLICT alike; SQLAlchemy has one construct for each, and compiles either for both.
-    statement = postgresql.insert(table)
+    statement = insert_into(table)
     changes: dict[str, Any] = {key: statement.excluded[key] for key in sorted(given - set(on))}
     changes |= {column.key: statement.excluded[column.key] for column in table.columns if column.onupdate is not None}
     if "version" in table.c and "version" not in given:
@@ -93,7 +100,7 @@ def insert_unless_there(model: type[T], on: tuple[str, ...]) -> Plan[T]:
     Args: on: empty for any unique columns.
     """
     table: Table = model.__table__  # type: ignore[attr-defined]
-    statement = postgresql.insert(table).on_conflict_do_nothing(index_elements=list(on) or None)
+    statement = insert_into(table).on_conflict_do_nothing(index_elements=list(on) or None)
     columns = [column.key for column in bound_columns(table)]
     return Plan(statement.returning(table), name=f"{table.name}.add_unless_there", rows=model, columns=columns)
 

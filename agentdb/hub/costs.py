@@ -8,14 +8,13 @@ from decimal import Decimal
 from typing import Any, Final
 
 from sqlalchemy import BigInteger, Column, Select, Table, bindparam, cast, func, select, type_coerce, update
-from sqlalchemy.dialects import postgresql
 from sqlalchemy.sql import ColumnElement
 
 from agentdb.engine.columns import bound_columns, of
 from agentdb.engine.connection import Script, count, one
 from agentdb.engine.plan import Plan
 from agentdb.engine.quantities import MomentType, MoneyType
-from agentdb.engine.statements import insert_unless_there, with_defaults
+from agentdb.engine.statements import insert_into, insert_unless_there, with_defaults
 from agentdb.errors import BadInput
 from agentdb.hub.models.machines import RunSession
 from agentdb.hub.models.spending import Cost, CostDay, CostSource
@@ -34,7 +33,7 @@ def _append_plan() -> Plan[Cost]:
     """Store a cost unless its request was charged before, and add it to its session's total, in one statement."""
     columns = bound_columns(_costs)
     stored = (
-        postgresql.insert(_costs)
+        insert_into(_costs)
         .from_select(
             [column.key for column in columns],
             select(*(bindparam(column.key, type_=column.type) for column in columns)),

@@ -7,13 +7,12 @@ from datetime import datetime
 from typing import Any, Final
 
 from sqlalchemy import Column, Table, bindparam, func, insert, literal_column, select, update
-from sqlalchemy.dialects import postgresql
 
 from agentdb.engine.columns import of
 from agentdb.engine.connection import Script, each, one
 from agentdb.engine.functions import greater_of, writing_transaction
 from agentdb.engine.plan import Plan
-from agentdb.engine.statements import given_arrays, insert_one
+from agentdb.engine.statements import given_arrays, insert_into, insert_one
 from agentdb.errors import BadInput, MissingReference
 from agentdb.hub.models.machines import ContextLog, RunSession, UserNotification
 from agentdb.repository import Repository, capped
@@ -48,7 +47,7 @@ def _notify(user_id: Any, latest: Any) -> Any:
     """Return the upsert that moves the user's pointer forward: it never goes back, whoever commits last."""
     now = of(_sessions.c.last_active, "now")
     names = ["user_id", "latest_log_id", "last_active", "created_at", "updated_at"]
-    given = postgresql.insert(_notifications)
+    given = insert_into(_notifications)
     given = given.from_select(
         names, select(user_id, latest, now, now, now).where(literal_column("true")), include_defaults=False
     )
