@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 from functools import cached_property
+from typing import ClassVar
 
 from agentdb.catalog import CatalogRepositories
 from agentdb.conversation import ConversationRepositories
 from agentdb.engine.connection import Connection
 from agentdb.hub import HubRepositories
+from agentdb.hub.filing.folder import Folder
+from agentdb.hub.masking import KnownSecrets
 from agentdb.reports import Reports
 from agentdb.supervisor import SupervisorRepositories
+from agentdb.supervisor.key_use import KeyUses
 
 
 class Aggregates:
@@ -18,21 +22,33 @@ class Aggregates:
     Args:
         connection: what their repositories run on.
         most: the cap on every limit.
+        secrets: what is known of the database's secrets.
+        key_uses: where the uses of access keys are counted.
+        folder: where the files of attachments lie.
     """
 
-    def __init__(self, connection: Connection, *, most: int) -> None:
+    in_unit: ClassVar[bool] = False  # the connection is a transaction, which may be undone
+
+    def __init__(
+        self, connection: Connection, *, most: int, secrets: KnownSecrets, key_uses: KeyUses, folder: Folder
+    ) -> None:
         self._over = connection
         self._most = most
+        self._secrets = secrets
+        self._key_uses = key_uses
+        self._folder = folder
 
     @cached_property
     def supervisor(self) -> SupervisorRepositories:
         """Who may act."""
-        return SupervisorRepositories(self._over, most=self._most)
+        return SupervisorRepositories(self._over, most=self._most, key_uses=self._key_uses)
 
     @cached_property
     def hub(self) -> HubRepositories:
         """What the machines of one installation share."""
-        return HubRepositories(self._over, most=self._most)
+        return HubRepositories(
+            self._over, most=self._most, secrets=self._secrets, folder=self._folder, in_unit=self.in_unit
+        )
 
     @cached_property
     def catalog(self) -> CatalogRepositories:

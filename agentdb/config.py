@@ -11,7 +11,7 @@ from typing import Annotated, Any, Final, Literal
 from pydantic import Field, PrivateAttr, SecretStr, ValidationError, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
-from agentdb import urls
+from agentdb import keys, urls
 from agentdb.errors import BadSettings
 from agentdb.urls import Target
 
@@ -95,7 +95,7 @@ class Settings(BaseSettings):
     """How often a unit is tried when other transactions are in its way, the first time included."""
 
     encryption_keys: Annotated[tuple[SecretStr, ...], NoDecode] = Field(default=(), repr=False)
-    """The keys of secret columns, comma separated: the first encrypts, all decrypt."""
+    """The keys of secret columns, newest first, comma separated: the first seals, all open; see `agentdb keys`."""
 
     seed: Literal["auto", "never"] = "never"
     """Whether connecting loads the shipped seed files into an empty database."""
@@ -130,6 +130,13 @@ class Settings(BaseSettings):
             return tuple(key for part in value.split(",") if (key := part.strip()))
         return value
 
+    @field_validator("encryption_keys")
+    @classmethod
+    def _refuse_weak(cls, value: tuple[SecretStr, ...]) -> tuple[SecretStr, ...]:
+        for place, key in enumerate(value, 1):
+            keys.material(key.get_secret_value(), place=place)
+        return value
+
     def model_post_init(self, _: Any, /) -> None:
         """Settle which database is meant, so that a bad URL is refused here and not at the first call."""
         self._target = self._choose()
@@ -158,6 +165,11 @@ class Settings(BaseSettings):
     def target(self) -> Target:
         """The database."""
         return self._target
+
+    @property
+    def attachments(self) -> Path | None:
+        """The folder of attachments' files; None: a temporary one, which goes with a database in memory."""
+        return None if self._target.kind == "memory" else self.folder.absolute() / "attachments"
 
     @property
     def direct(self) -> Target:

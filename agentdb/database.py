@@ -22,6 +22,9 @@ from agentdb.engine.choice import AnyEngine, engine_for, serving
 from agentdb.engine.plan import Plan
 from agentdb.engine.retrying import retrying
 from agentdb.errors import AgentDBError, Unavailable
+from agentdb.hub.filing.folder import Folder
+from agentdb.hub.masking import KnownSecrets, UnitSecrets
+from agentdb.supervisor.key_use import KeyUses
 from agentdb.unit import Unit
 
 R = TypeVar("R")
@@ -54,7 +57,13 @@ class Database(Aggregates):
         self._shortcut = Shortcut()
         self._opening = asyncio.Lock()
         self._server = AsyncExitStack()
-        super().__init__(self._shortcut, most=settings.page_limit)
+        super().__init__(
+            self._shortcut,
+            most=settings.page_limit,
+            secrets=KnownSecrets(),
+            key_uses=KeyUses(),
+            folder=Folder(settings.attachments),
+        )
 
     async def open(self) -> Self:
         """Connect, and bring the schema up to date unless the settings say never.
@@ -65,10 +74,13 @@ class Database(Aggregates):
             if self._engine is None:
                 async with AsyncExitStack() as opened:
                     settings = await opened.enter_async_context(serving(self.settings))
+                    opened.push_async_callback(self._folder.let_go)
                     engine = engine_for(settings, template=self._template)
                     opened.push_async_callback(engine.close)
                     await engine.open()
                     await migrating.ensure(engine, settings)
+                    self._key_uses.open(engine)
+                    opened.push_async_callback(self._key_uses.close)
                     self._server = opened.pop_all()
                 self._engine = engine
                 self._shortcut.lead_to(engine)
@@ -111,15 +123,17 @@ class Database(Aggregates):
     @asynccontextmanager
     async def _unit(self, *, writes: bool) -> AsyncIterator[Unit]:
         refuse_inside_a_unit("write()" if writes else "read()", self._shortcut)
-        async with self._there().transaction(writes=writes) as transaction:
-            unit = Unit(transaction, writes=writes, most=self.settings.page_limit)
-            enter(unit, self._shortcut)
-            try:
-                yield unit
-                await unit.finish()
-            finally:
-                leave(unit)
-                await unit.let_go()
+        with UnitSecrets(self._secrets, writes=writes) as secrets:
+            async with self._there().transaction(writes=writes) as transaction:
+                most, uses = self.settings.page_limit, self._key_uses
+                unit = Unit(transaction, writes=writes, most=most, secrets=secrets, key_uses=uses, folder=self._folder)
+                enter(unit, self._shortcut)
+                try:
+                    yield unit
+                    await unit.finish()
+                finally:
+                    leave(unit)
+                    await unit.let_go()
 
     async def run(self, work: Callable[[Unit], Awaitable[R]]) -> R:
         """Run ``work`` in a write unit, again from its beginning while other transactions are in its way.

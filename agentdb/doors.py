@@ -8,18 +8,22 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Iterable, Mapping
+from contextlib import AbstractAsyncContextManager
 from contextvars import ContextVar
 from datetime import datetime
 from typing import Any, Final, TypeVar
 
 from sqlalchemy import Table
 
-from agentdb.engine.connection import Connection, Work
+from agentdb.engine.connection import Connection, Shared, Work
 from agentdb.engine.plan import Parameters, Plan
+from agentdb.engine.watching import Watch
 from agentdb.errors import BadInput, Unavailable
+from agentdb.keyring import Keyring
 from agentdb.unit import Unit
 
 T = TypeVar("T")
+C = TypeVar("C")
 R = TypeVar("R")
 
 # Each unit with its database and its task: one task may have units open on several databases, to copy between them.
@@ -76,6 +80,11 @@ class Shortcut:
         """Whether one statement may change several tables."""
         return self._connection("a call").chains
 
+    @property
+    def keyring(self) -> Keyring:
+        """What seals and opens secrets."""
+        return self._connection("a call").keyring
+
     def now(self) -> datetime:
         """Return the database's present moment."""
         return self._connection("now()").now()
@@ -100,6 +109,14 @@ class Shortcut:
         """Run a script in one transaction."""
         return self._connection("a call of several statements").run(work)
 
+    def share(self, shared: Shared[C, R], call: C) -> Awaitable[R]:
+        """Answer a call, in one transaction with others of its kind."""
+        return self._connection(shared.name).share(shared, call)
+
     def stream(self, plan: Plan[T], parameters: Parameters, *, batch: int = 500) -> AsyncIterator[T]:
         """Yield the rows of a plan as they come."""
         return self._connection(plan.name).stream(plan, parameters, batch=batch)
+
+    def watch(self, topic: str) -> AbstractAsyncContextManager[Watch]:
+        """Watch a followed table: what is committed from then on is noticed."""
+        return self._connection(f"following {topic}").watch(topic)

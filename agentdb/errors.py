@@ -99,4 +99,11 @@ class Unavailable(AgentDBError):
 
 
 class Contended(Unavailable):
-    """Another transaction was in the way (serialization failure, deadlock, busy): run the whole unit again."""
+    """Another transaction was in the way (serialization failure, deadlock, busy): run the whole unit again.
+
+    ``waited`` tells that a lock was waited for as long as the settings allow: then nothing is tried again by itself.
+    """
+
+    def __init__(self, message: str, *, waited: bool = False) -> None:
+        super().__init__(message)
+        self.waited = waited

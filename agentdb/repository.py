@@ -26,6 +26,7 @@ from agentdb.errors import BadInput, NotFound, StaleVersion
 from agentdb.page import Page, cursor_of, values_of
 
 E = TypeVar("E", bound=Entity)
+R = TypeVar("R")
 
 MOST: Final = 1_000
 
@@ -209,7 +210,7 @@ def capped(limit: int, most: int) -> int:
     return min(limit, most)
 
 
-def page_of(rows: list[E], limit: int, listing: str, keys: Sequence[str]) -> Page[E]:
+def page_of(rows: list[R], limit: int, listing: str, keys: Sequence[str]) -> Page[R]:
     """Return a page of rows that were read one beyond the limit."""
     if len(rows) <= limit:
         return Page(rows, None)

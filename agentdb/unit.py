@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mappin
 from contextlib import AbstractAsyncContextManager
 from datetime import datetime
 from functools import cached_property
-from typing import Any, NoReturn, TypeVar
+from typing import Any, ClassVar, NoReturn, TypeVar
 
 from sqlalchemy import Table
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
@@ -14,11 +14,17 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm.exc import StaleDataError
 
 from agentdb.aggregates import Aggregates
-from agentdb.engine.connection import Transaction, Work
+from agentdb.engine.connection import Shared, Transaction, Work
 from agentdb.engine.plan import Parameters, Plan
+from agentdb.engine.sharing import alone
+from agentdb.engine.watching import Watch
 from agentdb.errors import BadInput, StaleVersion
+from agentdb.hub.filing.folder import Folder
+from agentdb.hub.masking import KnownSecrets
+from agentdb.supervisor.key_use import KeyUses
 
 T = TypeVar("T")
+C = TypeVar("C")
 R = TypeVar("R")
 
 
@@ -45,6 +51,7 @@ class UnitConnection:
         self.transaction = transaction
         self.session: UnitSession | None = None
         self.chains = transaction.chains
+        self.keyring = transaction.keyring
 
     def now(self) -> datetime:
         """Return the database's present moment."""
@@ -100,21 +107,40 @@ class UnitConnection:
             return self.transaction.run(work)
         return self._after_flush(self.transaction.run, work)
 
+    def share(self, shared: Shared[C, R], call: C) -> Awaitable[R]:
+        """Answer a call in this transaction."""
+        return alone(self, shared, call)
+
     async def stream(self, plan: Plan[T], parameters: Parameters, *, batch: int = 500) -> AsyncIterator[T]:
         """Yield the rows of a plan as they come."""
         await self.flush()
         async for row in self.transaction.stream(plan, parameters, batch=batch):
             yield row
 
+    def watch(self, topic: str) -> AbstractAsyncContextManager[Watch]:
+        """Refuse: what is new is not seen from within a transaction."""
+        return self.transaction.watch(topic)
+
 
 class Unit(Aggregates):
     """Several calls, one transaction: it commits when its block is left, and rolls back when any error leaves it."""
 
-    def __init__(self, transaction: Transaction, *, writes: bool, most: int) -> None:
+    in_unit: ClassVar[bool] = True
+
+    def __init__(
+        self,
+        transaction: Transaction,
+        *,
+        writes: bool,
+        most: int,
+        secrets: KnownSecrets,
+        key_uses: KeyUses,
+        folder: Folder,
+    ) -> None:
         self._connection = UnitConnection(transaction)
         self.writes = writes
         self.over = False
-        super().__init__(self._connection, most=most)
+        super().__init__(self._connection, most=most, secrets=secrets, key_uses=key_uses, folder=folder)
 
     @cached_property
     def session(self) -> UnitSession:

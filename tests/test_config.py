@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import sqlite3
 import traceback
@@ -224,13 +225,14 @@ def test_an_old_sqlite_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_no_representation_holds_a_secret(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("AGENTDB_ENCRYPTION_KEYS", f"{PASSWORD}, second{PASSWORD},")
+    keys = [hashlib.sha256(word).hexdigest() for word in (b"newest", b"older")]
+    monkeypatch.setenv("AGENTDB_ENCRYPTION_KEYS", f"{keys[0]}, {keys[1]},")
     url = f"postgresql://me:{PASSWORD}@box/x"
     settings = Settings.load(url, direct_url=url, replica_url=url)
 
-    assert [key.get_secret_value() for key in settings.encryption_keys] == [PASSWORD, f"second{PASSWORD}"]
+    assert [key.get_secret_value() for key in settings.encryption_keys] == keys
     for seen in (settings, settings.target, settings.direct, settings.replica, settings.encryption_keys):
-        assert PASSWORD not in f"{seen} {seen!r}"
+        assert all(secret not in f"{seen} {seen!r}" for secret in (PASSWORD, *keys))
 
 
 def test_the_replica_and_the_direct_way_are_optional() -> None:

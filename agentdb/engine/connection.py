@@ -11,16 +11,19 @@ from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from datetime import datetime
 from enum import Enum
-from typing import Any, Protocol, TypeAlias, TypeVar
+from typing import Any, Generic, Protocol, TypeAlias, TypeVar
 
 from sqlalchemy import Table
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from agentdb.engine.plan import Parameters, Plan
+from agentdb.engine.watching import Watch
 from agentdb.errors import AgentDBError
+from agentdb.keyring import Keyring
 
 T = TypeVar("T")
+C = TypeVar("C")
 R = TypeVar("R")
 
 
@@ -76,12 +79,34 @@ def each(plan: Plan[T], calls: Sequence[Parameters]) -> Script[list[T | None]]:
 Work: TypeAlias = Callable[[], Script[R]]
 
 
+@dataclass(slots=True, eq=False)
+class Shared(Generic[C, R]):
+    """Work that answers many calls in one transaction.
+
+    ``script`` takes the calls and the present moment, and returns for each call its answer, or the error that is its
+    own and that leaves nothing of it behind. An error it raises is nobody's in particular: each call is then made
+    alone.
+    """
+
+    name: str
+    script: Callable[[Sequence[C], datetime], Script[Sequence[R | AgentDBError]]]
+
+    def of(self, calls: Sequence[C], now: datetime) -> Work[Sequence[R | AgentDBError]]:
+        """Return the script for these calls, to be made as often as it has to run."""
+        return lambda: self.script(calls, now)
+
+
 class Connection(Protocol):
     """What a repository runs its plans on."""
 
     @property
     def chains(self) -> bool:
         """Whether one statement may change several tables and hand rows from one change to the next."""
+        ...
+
+    @property
+    def keyring(self) -> Keyring:
+        """What seals and opens secrets; any thread, and so any script, may use it."""
         ...
 
     def now(self) -> datetime:
@@ -111,8 +136,22 @@ class Connection(Protocol):
         """Run a script in one transaction: the open one, or one of its own."""
         ...
 
+    def share(self, shared: Shared[C, R], call: C) -> Awaitable[R]:
+        """Answer a call, in one transaction with others of its kind that arrive meanwhile; never inside a unit.
+
+        Raises: the call's own error.
+        """
+        ...
+
     def stream(self, plan: Plan[T], parameters: Parameters, *, batch: int = 500) -> AsyncIterator[T]:
         """Yield the rows of a plan as they come, from one snapshot."""
+        ...
+
+    def watch(self, topic: str) -> AbstractAsyncContextManager[Watch]:
+        """Watch a followed table, by its name: what is committed from then on, by whomever, is noticed.
+
+        Raises: BadInput inside a unit; Unavailable when the database is closed.
+        """
         ...
 
 

@@ -10,7 +10,7 @@ from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.sql.compiler import SQLCompiler
 from sqlalchemy.sql.expression import ColumnElement, FunctionElement
 
-from agentdb.engine.quantities import WholeType
+from agentdb.engine.quantities import MomentType, WholeType
 from agentdb.engine.spelling import JsonType, ListType, TextType
 
 
@@ -31,7 +31,11 @@ def _moment_now_sqlite(_element: moment_now, _compiler: SQLCompiler, **_: Any) -
 
 
 class writing_transaction(FunctionElement[Any]):  # noqa: N801 (a SQL function)
-    """The number of the transaction that writes; 0 on SQLite, where writers follow one another."""
+    """The number of the transaction that writes.
+
+    On SQLite, where writers follow one another: 0, and in a table whose rows change the number of the change (see
+    `number_changes`).
+    """
 
     type = WholeType()
     inherit_cache = True
@@ -43,8 +47,19 @@ def _writing_transaction_postgresql(_element: writing_transaction, _compiler: SQ
 
 
 @compiles(writing_transaction, "sqlite")
-def _writing_transaction_sqlite(_element: writing_transaction, _compiler: SQLCompiler, **_: Any) -> str:
-    return "0"
+def _writing_transaction_sqlite(_element: writing_transaction, compiler: SQLCompiler, **_: Any) -> str:
+    table = getattr(compiler.statement, "table", None)  # none where it is a column's default
+    if table is None or "numbered" not in table.info:
+        return "0"
+    return f"({next_change(table.name)})"
+
+
+def next_change(table: str) -> str:
+    """Return SQLite's query for a number above every one a table has given: rows that are gone count too."""
+    return (
+        f"SELECT 1 + max(coalesce((SELECT max(tx) FROM {table}), 0), "
+        f"coalesce((SELECT seq FROM sqlite_sequence WHERE name = '{table}.tx'), 0))"
+    )
 
 
 class flag_default(FunctionElement[Any]):  # noqa: N801 (a SQL function)
@@ -95,6 +110,10 @@ class one_of(FunctionElement[bool]):  # noqa: N801 (a SQL function)
     type = Boolean()
     inherit_cache = True
 
+    def self_group(self, against: Any = None) -> Any:  # noqa: ARG002
+        """Stand as it is: SQLAlchemy would write ``... IN (...) = 1`` for SQLite, which then uses no index."""
+        return self
+
 
 @compiles(one_of, "postgresql")
 def _one_of_postgresql(element: one_of, compiler: SQLCompiler, **kw: Any) -> str:
@@ -128,6 +147,24 @@ def _greater_of_postgresql(element: greater_of, compiler: SQLCompiler, **kw: Any
 @compiles(greater_of, "sqlite")
 def _greater_of_sqlite(element: greater_of, compiler: SQLCompiler, **kw: Any) -> str:
     return f"max({compiler.process(element.clauses, **kw)})"
+
+
+class later_of(FunctionElement[Any]):  # noqa: N801 (a SQL function)
+    """The later of two moments, the first of which may be null: a moment that only moves forward."""
+
+    type = MomentType()
+    inherit_cache = True
+
+
+@compiles(later_of, "postgresql")
+def _later_of_postgresql(element: later_of, compiler: SQLCompiler, **kw: Any) -> str:
+    return f"greatest({compiler.process(element.clauses, **kw)})"
+
+
+@compiles(later_of, "sqlite")
+def _later_of_sqlite(element: later_of, compiler: SQLCompiler, **kw: Any) -> str:
+    known, given = (compiler.process(moment, **kw) for moment in element.clauses)
+    return f"max(coalesce({known}, ''), {given})"
 
 
 class utc_day(FunctionElement[date]):  # noqa: N801 (a SQL function)

@@ -24,6 +24,7 @@ from agentdb.engine.columns import MISSING, Bind, bind_of
 from agentdb.engine.joining import ALONE
 from agentdb.engine.rows import Row, RowMaker, instance_maker, record_maker, value_maker
 from agentdb.engine.spelling import Word
+from agentdb.engine.watching import written
 from agentdb.errors import BadInput, Unavailable
 
 T = TypeVar("T")
@@ -88,6 +89,7 @@ class Compiled(Generic[T]):
         "known",
         "make",
         "plan",
+        "tells",
         "tells_id",
         "text",
         "together",
@@ -99,8 +101,8 @@ class Compiled(Generic[T]):
         selecting = isinstance(plan.statement, Insert) and plan.statement.select is not None
         keys = list(plan.columns) if plan.columns is not None and not selecting else None
         # SQLite tells the last row's id by itself: RETURNING would take longer than the rest of the insert.
-        self.tells_id = plan.echo is not None and dialect_tells_id(dialect)
         statement: Any = plan.statement
+        self.tells_id = plan.echo is not None and dialect_tells_id(dialect) and "numbered" not in statement.table.info
         if plan.echo is not None and not self.tells_id:
             statement = statement.returning(*(plan.echo or statement.table.primary_key.columns))
         compiled = statement.compile(dialect=dialect, column_keys=keys)
@@ -109,6 +111,7 @@ class Compiled(Generic[T]):
         self.plan = plan
         self.text = str(compiled)
         self.writes = bool(compiled.isinsert or compiled.isupdate or compiled.isdelete) or _changes_within(compiled)
+        self.tells = written(compiled)  # the followed tables that have changed when it is committed
         prefetched = {column.key: column for column in (*compiled.insert_prefetch, *compiled.update_prefetch)}
         self.binds = tuple(
             bind_of(name, compiled.binds[name], prefetched, plan, dialect) for name in compiled.positiontup or ()

@@ -20,12 +20,15 @@ async def retrying(attempt: Callable[[], Awaitable[R]], *, attempts: int) -> R:
 
     The pauses double, with full jitter, so that those who collided once do not collide again.
 
-    Raises: Contended when the last attempt was contended too; anything else at once.
+    Raises: Contended when the last attempt was contended too, or has waited for a lock long enough; anything else at
+        once.
     """
     for tried in range(attempts - 1):
         try:
             return await attempt()
-        except Contended:
+        except Contended as error:
+            if error.waited:
+                raise
             longest = min(LONGEST_PAUSE_SECONDS, FIRST_PAUSE_SECONDS * 2**tried)
             await asyncio.sleep(random.uniform(0, longest))  # noqa: S311 (spreads load, guards nothing)
     return await attempt()

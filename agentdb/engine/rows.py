@@ -52,15 +52,17 @@ def instance_maker(mapper: Mapper[T], keys: Sequence[str], processors: Sequence[
 
 def record_maker(record: Callable[..., T], processors: Sequence[Processor | None]) -> RowMaker[T]:
     """Return a function that calls ``record`` with a row's values, each made Python's."""
+    # A joined row has its caller's ordinal behind the columns: zip, and the cut, stop before it.
+    many = len(processors)
     if not any(processors):
-        return lambda row: record(*row)
+        return lambda row: record(*row[:many])
     places = tuple(processors)
 
     def make(row: Row) -> T:
         return record(
             *[
                 process(value) if process and value is not None else value
-                for process, value in zip(places, row, strict=True)
+                for process, value in zip(places, row, strict=False)
             ]
         )
 

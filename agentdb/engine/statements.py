@@ -8,18 +8,20 @@ from datetime import datetime
 from functools import cache
 from typing import Any, Final, TypeVar
 
-from sqlalchemy import Column, Table, and_, bindparam, column, func, insert, literal_column, select
+from sqlalchemy import Column, Insert, Table, and_, bindparam, column, func, insert, literal_column, select
 from sqlalchemy.dialects import postgresql
 from sqlalchemy.sql import Executable, FromClause
 from sqlalchemy.types import TypeEngine
 
 from agentdb.engine import violations
 from agentdb.engine.columns import bound_columns, column_default, generated, of
+from agentdb.engine.functions import writing_transaction
 from agentdb.engine.plan import Compiled, Plan, Together
 from agentdb.engine.spelling import ListType
 from agentdb.errors import AgentDBError, BadInput, Conflict, MissingReference
 
 T = TypeVar("T")
+S = TypeVar("S", bound=Insert)
 
 ROWS_PER_TURN: Final = 200  # of the event loop: a millisecond or two
 
@@ -41,17 +43,24 @@ def insert_one(model: type[T]) -> Plan[T]:
     made = [column for column in table.columns if generated(column)]
     columns = bound_columns(table)
     return Plan(
-        insert(table),
+        _numbered(insert(table)),
         name=f"{table.name}.add",
         rows=model,
         columns=[column.key for column in columns],
         echo=made,
-        together=Together(_insert_together(table, columns, made), in_order=True) if _counts(table) else None,
+        together=Together(_insert_together(table, columns, made), in_order=True) if _joins(table, made) else None,
     )
 
 
-def _counts(table: Table) -> bool:
-    return any(column.identity is not None for column in table.primary_key)
+def _numbered(statement: S) -> S:
+    """Let a row bring the number of its change, where SQLite counts them: its trigger comes after RETURNING."""
+    table: Any = statement.table
+    return statement.values(tx=writing_transaction()) if "numbered" in table.info else statement
+
+
+def _joins(table: Table, made: Sequence[Column[Any]]) -> bool:
+    """Tell whether callers of one insert know their rows: by rising ids, or because the database makes nothing."""
+    return not made or any(column.identity is not None for column in table.primary_key)
 
 
 def _insert_together(table: Table, columns: Sequence[Column[Any]], made: Sequence[Column[Any]]) -> Executable:
@@ -61,7 +70,11 @@ def _insert_together(table: Table, columns: Sequence[Column[Any]], made: Sequenc
     """
     given = given_arrays(**{column.key: column.type for column in columns})
     rows = select(*(given.c[column.key] for column in columns)).order_by(literal_column("given.ordinal"))
-    return insert(table).from_select([column.key for column in columns], rows, include_defaults=False).returning(*made)
+    return (
+        insert(table)
+        .from_select([column.key for column in columns], rows, include_defaults=False)
+        .returning(*(made or table.primary_key.columns))
+    )
 
 
 def insert_into(table: Table) -> postgresql.Insert:
@@ -81,7 +94,7 @@ def insert_or_update(model: type[T], on: tuple[str, ...], given: frozenset[str])
     table: Table = model.__table__  # type: ignore[attr-defined]
     if not any({column.key for column in columns} == set(on) for _, columns in violations.uniques(table)):
         raise BadInput(f"{table.name}: nothing makes ({', '.join(on)}) unique together; an upsert needs that")
-    statement = insert_into(table)
+    statement = _numbered(insert_into(table))
     changes: dict[str, Any] = {key: statement.excluded[key] for key in sorted(given - set(on))}
     changes |= {column.key: statement.excluded[column.key] for column in table.columns if column.onupdate is not None}
     if "version" in table.c and "version" not in given:
@@ -100,9 +113,35 @@ def insert_unless_there(model: type[T], on: tuple[str, ...]) -> Plan[T]:
     Args: on: empty for any unique columns.
     """
     table: Table = model.__table__  # type: ignore[attr-defined]
-    statement = insert_into(table).on_conflict_do_nothing(index_elements=list(on) or None)
+    statement = _numbered(insert_into(table)).on_conflict_do_nothing(index_elements=list(on) or None)
     columns = [column.key for column in bound_columns(table)]
     return Plan(statement.returning(table), name=f"{table.name}.add_unless_there", rows=model, columns=columns)
+
+
+@cache
+def insert_once(model: type[T], on: str) -> Plan[T]:
+    """Return the plan that inserts a row, or gives no row when one has the same value in the column ``on``.
+
+    As `insert_unless_there`, but many calls may be one statement: of those with the same value the first is stored.
+    """
+    table: Table = model.__table__  # type: ignore[attr-defined]
+    columns = bound_columns(table)
+    keys = [column.key for column in columns]
+    single = insert_into(table).on_conflict_do_nothing(index_elements=[on]).returning(table)
+    given = given_arrays(**{column.key: column.type for column in columns})
+    stored = (
+        insert_into(table)
+        .from_select(keys, select(*(given.c[key] for key in keys)).order_by(given.c.ordinal), include_defaults=False)
+        .on_conflict_do_nothing(index_elements=[on])
+        .returning(table)
+        .cte("stored")
+    )
+    again = given_arrays(**{on: table.c[on].type})
+    firsts = select(again.c[on], func.min(again.c.ordinal).label("ordinal")).group_by(again.c[on]).subquery("firsts")
+    together = select(*(stored.c[column.key] for column in table.columns), firsts.c.ordinal).join_from(
+        stored, firsts, firsts.c[on] == stored.c[on]
+    )
+    return Plan(single, name=f"{table.name}.add_once", rows=model, columns=keys, together=Together(together))
 
 
 @cache

@@ -2,97 +2,67 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from datetime import UTC, datetime
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import datetime, timedelta
 from decimal import Decimal
-from typing import Any, Final
+from itertools import pairwise
+from typing import Any, Final, NoReturn
 
-from sqlalchemy import BigInteger, Column, Select, Table, bindparam, cast, func, select, type_coerce, update
-from sqlalchemy.sql import ColumnElement
+from sqlalchemy import BigInteger, Table, bindparam, cast, func, select, type_coerce
 
-from agentdb.engine.columns import bound_columns, of
-from agentdb.engine.connection import Script, count, one
+from agentdb.engine.connection import Script, one
 from agentdb.engine.plan import Plan
-from agentdb.engine.quantities import MomentType, MoneyType
-from agentdb.engine.statements import insert_into, insert_unless_there, with_defaults
-from agentdb.errors import BadInput
-from agentdb.hub.models.machines import RunSession
-from agentdb.hub.models.spending import Cost, CostDay, CostSource
-from agentdb.hub.records import Spending
-from agentdb.repository import Repository
+from agentdb.engine.quantities import MoneyType
+from agentdb.errors import AgentDBError, BadInput, NotFound, ReadOnly
+from agentdb.hub.ledger.charging import CHARGE, Charged, charge, checked
+from agentdb.hub.ledger.sums import FIRST, LAST, By, Scope, edges_of, histogram_plan, sums_plan, total_plan
+from agentdb.hub.models.spending import Cost, CostSource
+from agentdb.hub.records import Bucket, Spending, SpendingOf
+from agentdb.repository import Repository, capped
 
 _costs: Final[Table] = Cost.__table__  # type: ignore[assignment]
-_days: Final[Table] = CostDay.__table__  # type: ignore[assignment]
-_sessions: Final[Table] = RunSession.__table__  # type: ignore[assignment]
 
-FIRST: Final = datetime(1, 1, 1, tzinfo=UTC)
-LAST: Final = datetime(9999, 12, 31, tzinfo=UTC)
-
-
-def _append_plan() -> Plan[Cost]:
-    """Store a cost unless its request was charged before, and add it to its session's total, in one statement."""
-    columns = bound_columns(_costs)
-    stored = (
-        insert_into(_costs)
-        .from_select(
-            [column.key for column in columns],
-            select(*(bindparam(column.key, type_=column.type) for column in columns)),
-            include_defaults=False,
-        )
-        .on_conflict_do_nothing(index_elements=["request_id"])
-        .returning(_costs)
-        .cte("stored")
-    )
-    added = (
-        update(_sessions)
-        .where(_sessions.c.id == stored.c.run_session_id)
-        .values(total_cost=_sessions.c.total_cost + stored.c.cost, updated_at=stored.c.created_at)
-        .returning(_sessions.c.id)
-        .cte("added")
-    )
-    statement = select(*(stored.c[column.key] for column in _costs.columns)).add_cte(added)
-    return Plan(statement, name="costs.append", rows=Cost)
-
-
-_APPEND: Final = _append_plan()
-_ADD_TO_SESSION: Final = Plan[None](
-    update(_sessions)
-    .where(_sessions.c.id == bindparam("run_session_id"))
-    .values(
-        total_cost=_sessions.c.total_cost + bindparam("amount", type_=MoneyType()),
-        updated_at=bindparam("now", type_=MomentType()),
-    ),
-    name="costs.append: session",
+COUNTED: Final = ("input_tokens", "output_tokens", "cache_write_tokens", "cache_read_tokens", "cost")
+# A correction speaks of the same call: what it says of it is what the entry says.
+_COPIED: Final = (
+    "user_id",
+    "run_session_id",
+    "host_id",
+    "agent_id",
+    "model_id",
+    "model",
+    "message_id",
+    "execution_id",
+    "source",
 )
+
 _BY_REQUEST: Final = Plan[Cost](
     select(Cost).where(Cost.request_id == bindparam("request_id")), name="costs.by_request", rows=Cost, point=True
 )
-_COUNTED: Final = ("input_tokens", "output_tokens", "cache_write_tokens", "cache_read_tokens", "cost")
+_ORIGINAL: Final = Plan[Cost](
+    select(Cost).where(Cost.id == bindparam("cost_id")).with_for_update(key_share=True),
+    name="costs.correct: entry",
+    rows=Cost,
+)
 
 
-def _sum_plan(by: str | None) -> Plan[Spending]:
-    """Add up the ledger and what retention has folded out of it, within a window."""
-    since, until = bindparam("since", type_=MomentType()), bindparam("until", type_=MomentType())
-
-    def part(table: Table, moment: Column[Any], calls: ColumnElement[Any]) -> Select[Any]:
-        sums = [func.sum(table.c[key]).label(key) for key in _COUNTED]
-        whose = [] if by is None else [table.c[by] == of(_costs.c[by], "value")]
-        return select(calls.label("calls"), *sums).where(*whose, moment >= since, moment < until)
-
-    ledger = part(_costs, _costs.c.created_at, func.count())
-    folded = part(_days, _days.c.day, func.sum(_days.c.calls))
-    rows = ledger.union_all(folded).subquery("parts")
-    sums = [cast(func.coalesce(func.sum(rows.c[key]), 0), BigInteger) for key in ("calls", *_COUNTED)]
+def _corrections_plan() -> Plan[Spending]:
+    sums = [cast(func.coalesce(func.sum(_costs.c[key]), 0), BigInteger) for key in COUNTED]
+    statement = select(func.count(), *sums[:-1], type_coerce(sums[-1], MoneyType()))
     return Plan(
-        select(*sums[:-1], type_coerce(sums[-1], MoneyType())), name=f"costs.total by {by or 'all'}", rows=Spending
+        statement.where(_costs.c.corrects_id == bindparam("cost_id")), name="costs.correct: before", rows=Spending
     )
 
 
-_SUMS: Final = {by: _sum_plan(by) for by in (None, "user_id", "model", "agent_id", "source")}
+_CORRECTIONS: Final = _corrections_plan()
 
 
 class Costs(Repository[Cost]):
-    """The one ledger of spending, whoever charged. Its rows never change; a correction is another row."""
+    """The one ledger of spending, whoever charged. Its rows never change; a correction is another row.
+
+    Every cost counts at once in its session's total, and in each spend limit of its user, of all who lead the user, and
+    of the installation.
+    """
 
     model = Cost
 
@@ -107,21 +77,24 @@ class Costs(Repository[Cost]):
         request_id: str | None = None,
         **details: Any,
     ) -> Cost:
-        """Append a cost, and add it to its session's total.
+        """Append a cost, and add it to its session's total and to the limits it counts in.
+
+        A cost is never refused: the money is spent already. What must not be spent is reserved before
+        (`Reservations.reserve`).
 
         Args:
             source: what it was spent on.
             model: the model's key.
             cost: US dollars, to nine places.
-            user_id: who is charged.
+            user_id: who is charged; a subagent's costs are its user's.
             run_session_id: the session whose total it adds to.
             request_id: the caller's own: a cost that was appended under it already is returned, and nothing is charged.
             details: token counts and what else a cost has, by column.
 
-        Raises: BadInput; MissingReference.
-        Cost: one statement (on SQLite one hop and one transaction); one more to find a request charged before.
+        Raises: BadInput; MissingReference; Conflict when the request was charged another cost.
+        Cost: one transaction, shared by all that charge meanwhile.
         """
-        values = {
+        entry = {
             **details,
             "source": source,
             "model": model,
@@ -130,50 +103,189 @@ class Costs(Repository[Cost]):
             "run_session_id": run_session_id,
             "request_id": request_id,
         }
-        stored = await self._append(values)
-        if stored is not None:
-            return stored
-        charged: Cost | None = await self.connection.fetch_one(_BY_REQUEST, {"request_id": request_id})
-        return self._there(charged)
+        charged: Charged = await self.connection.share(CHARGE, checked(entry))
+        return charged.cost
 
-    async def _append(self, values: Mapping[str, Any]) -> Cost | None:
+    async def append_many(self, entries: Iterable[Mapping[str, Any]]) -> list[Cost]:
+        """Append costs, all or none, and return them in their order.
+
+        Args: entries: each with what `append` takes.
+        Raises: as `append`.
+        Cost: one transaction of a few statements, however many entries.
+        """
+        given = [checked(entry) for entry in entries]
+        if not given:
+            raise BadInput("no cost to append")
         now = self.connection.now()
-        if not self.connection.chains:
-            return await self.connection.run(lambda: _append_steps(values, now))
-        complete = with_defaults(Cost, values, now)
-        return await self.connection.fetch_one(_APPEND, complete)
+        return await self.connection.run(lambda: _append_all(given, now))
+
+    async def correct(self, cost_id: int, *, request_id: str | None = None, **values: Any) -> Cost:
+        """Correct an entry by another that holds the difference, and return that one.
+
+        The difference counts today: in the session's total, and in the present window of each limit.
+
+        Args:
+            cost_id: the entry, which is no correction itself; corrections made before are taken into account.
+            request_id: the caller's own: a correction that was made under it already is returned.
+            values: what the entry should have said: any of ``cost`` and the token counts.
+
+        Raises: NotFound; BadInput when nothing would change.
+        Cost: one transaction.
+        """
+        unknown = ", ".join(sorted(set(values) - set(COUNTED)))
+        if unknown or not values:
+            raise BadInput(
+                f"a correction says what {', '.join(COUNTED)} should have been" + f", not {unknown}" * bool(unknown)
+            )
+        now = self.connection.now()
+        return await self.connection.run(lambda: _correct(cost_id, values, request_id, now))
 
     async def total(
         self,
         *,
         user_id: int | None = None,
+        led_by: int | None = None,
         model: str | None = None,
         agent_id: int | None = None,
         source: CostSource | str | None = None,
         since: datetime = FIRST,
         until: datetime = LAST,
     ) -> Spending:
-        """Return what was spent by all, or by one user, model, agent or source, from ``since`` up to before ``until``.
+        """Return what was spent within a window: by all, or by one user, lead, model, agent or source.
 
         What retention has folded counts with the UTC midnight of its day.
+
+        Args:
+            user_id: what this user spent.
+            led_by: what this user and all whom the user leads spent.
+            model: what this model cost, by its key.
+            agent_id: what this agent cost.
+            source: what was spent on this.
+            since: from then on.
+            until: up to before then.
 
         Raises: BadInput when more than one of them is asked for.
         Cost: one read by the index that begins with what is asked for.
         """
-        asked = {"user_id": user_id, "model": model, "agent_id": agent_id, "source": source}
-        given = [(by, value) for by, value in asked.items() if value is not None]
-        if len(given) > 1:
-            raise BadInput(f"a total is by one of {', '.join(asked)}, not by {' and '.join(by for by, _ in given)}")
-        values: dict[str, Any] = {"since": since, "until": until}
-        by = None
-        if given:
-            by, values["value"] = given[0]
-        total = await self.connection.fetch_one(_SUMS[by], values)
+        scope, value = _scope(user_id=user_id, led_by=led_by, model=model, agent_id=agent_id, source=source)
+        values = {"since": since, "until": until, **value}
+        total: Spending | None = await self.connection.fetch_one(total_plan(scope), values)
         return total or Spending(0, 0, 0, 0, 0, Decimal(0))
 
+    async def sums(
+        self,
+        by: By,
+        *,
+        user_id: int | None = None,
+        led_by: int | None = None,
+        since: datetime = FIRST,
+        until: datetime = LAST,
+        limit: int = 100,
+    ) -> list[SpendingOf]:
+        """Return what was spent by each user, model, agent, source or UTC day, the costliest first; days in order.
 
-def _append_steps(values: Mapping[str, Any], now: datetime) -> Script[Cost | None]:
-    stored = yield from one(insert_unless_there(Cost, ("request_id",)), **values)
-    if stored is not None and stored.run_session_id is not None:
-        yield from count(_ADD_TO_SESSION, run_session_id=stored.run_session_id, amount=stored.cost, now=now)
-    return stored
+        Args:
+            by: what to sum by.
+            user_id: only what this user spent.
+            led_by: only what this user and all whom the user leads spent.
+            since: from then on.
+            until: up to before then.
+            limit: how many at most.
+
+        Cost: one read of the window's rows.
+        """
+        scope, value = _scope(user_id=user_id, led_by=led_by)
+        values = {"since": since, "until": until, "limit": capped(limit, self.most), **value}
+        return await self.connection.fetch_all(sums_plan(by, scope), values)
+
+    async def histogram(
+        self,
+        *,
+        since: datetime,
+        until: datetime,
+        every: timedelta = timedelta(days=1),
+        timezone: str = "UTC",
+        user_id: int | None = None,
+        led_by: int | None = None,
+    ) -> list[Bucket]:
+        """Return spending in buckets of time: each row of the range falls into exactly one.
+
+        Args:
+            since: where the first bucket begins.
+            until: where the last one ends, this moment included; it may be shorter than the others.
+            every: their length. Whole days are days of ``timezone``, whatever its clocks do; others elapse.
+            timezone: an IANA name.
+            user_id: only what this user spent.
+            led_by: only what this user and all whom the user leads spent.
+
+        Raises: BadInput for an empty range, or more than 10,000 buckets.
+        Cost: one read of the range's rows.
+        """
+        scope, value = _scope(user_id=user_id, led_by=led_by)
+        edges = edges_of(since, until, every, timezone)
+        rows = await self.connection.fetch_all(
+            histogram_plan(scope), {"edges": edges[:-1], "until": edges[-1], **value}
+        )
+        buckets = [Bucket(*ends, 0, Decimal(0), {}) for ends in pairwise(edges)]
+        for row in rows:
+            buckets[row.place - 1] = buckets[row.place - 1].with_user(row.user_id, row.calls, row.cost)
+        return buckets
+
+    # The generic ways in would leave sessions' totals and limits behind.
+
+    async def add(self, **_values: Any) -> NoReturn:
+        """Refuse: costs are appended."""
+        raise BadInput("a cost is charged by append(), which counts it in its session's total and in limits")
+
+    async def add_many(self, rows: Iterable[Mapping[str, Any]]) -> NoReturn:  # noqa: ARG002
+        """Refuse: costs are appended."""
+        raise BadInput("costs are charged by append_many(), which counts them in their sessions' totals and in limits")
+
+    async def update(self, *key: Any, expected_version: int | None = None, **_changes: Any) -> NoReturn:  # noqa: ARG002
+        """Refuse: an entry never changes."""
+        raise ReadOnly(f"cost {key[0] if key else ''} never changes; correct() adds what should have been said")
+
+    async def remove(self, *key: Any) -> NoReturn:
+        """Refuse: entries go by retention alone."""
+        raise ReadOnly(f"cost {key[0] if key else ''} stays; correct() takes back what it says, retention removes it")
+
+
+def _scope(**asked: Any) -> tuple[Scope, dict[str, Any]]:
+    given = [(scope, value) for scope, value in asked.items() if value is not None]
+    if len(given) > 1:
+        raise BadInput(f"spending is of one of {', '.join(asked)}, not of {' and '.join(scope for scope, _ in given)}")
+    return (given[0][0], {"of": given[0][1]}) if given else (None, {})  # type: ignore[return-value]
+
+
+def _append_all(entries: Sequence[Mapping[str, Any]], now: datetime) -> Script[list[Cost]]:
+    charged = yield from charge(entries, now)
+    return [_granted(answer).cost for answer in charged]
+
+
+def _granted(answer: Charged | AgentDBError) -> Charged:
+    if isinstance(answer, AgentDBError):
+        raise answer
+    return answer
+
+
+def _correct(cost_id: int, values: Mapping[str, Any], request_id: str | None, now: datetime) -> Script[Cost]:
+    entry = yield from one(_ORIGINAL, cost_id=cost_id)
+    if entry is None:
+        raise NotFound(f"there is no cost {cost_id}, or retention has folded it")
+    if entry.corrects_id is not None:
+        raise BadInput(f"cost {cost_id} corrects cost {entry.corrects_id}; correct that one")
+    if request_id is not None:
+        done = yield from one(_BY_REQUEST, request_id=request_id)
+        if done is not None:
+            return done
+    before = yield from one(_CORRECTIONS, cost_id=cost_id)
+    differences = {
+        key: value - (getattr(entry, key) + (getattr(before, key) if before is not None else 0))
+        for key, value in values.items()
+    }
+    if not any(differences.values()):
+        raise BadInput(f"cost {cost_id} says so already: nothing to correct")
+    copied = {key: getattr(entry, key) for key in _COPIED}
+    correction = {"cost": Decimal(0), **copied, **differences, "corrects_id": cost_id, "request_id": request_id}
+    charged = yield from charge([correction], now)
+    return _granted(charged[0]).cost

@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import AsyncGenerator, Iterable, Mapping
 from datetime import datetime
-from typing import Any, Final
+from typing import Any, Final, NoReturn
 
 from sqlalchemy import Column, Table, bindparam, func, insert, literal_column, select, update
 
 from agentdb.engine.columns import of
-from agentdb.engine.connection import Script, each, one
+from agentdb.engine.connection import Connection, Script, each, one
 from agentdb.engine.functions import greater_of, writing_transaction
 from agentdb.engine.plan import Plan
 from agentdb.engine.statements import given_arrays, insert_into, insert_one
 from agentdb.errors import BadInput, MissingReference
+from agentdb.following import Change, Trail, follow
+from agentdb.hub.masking import KnownSecrets, Redact, Redaction
 from agentdb.hub.models.machines import ContextLog, RunSession, UserNotification
-from agentdb.repository import Repository, capped
+from agentdb.repository import MOST, Repository, capped
 
 _logs: Final[Table] = ContextLog.__table__  # type: ignore[assignment]
 _sessions: Final[Table] = RunSession.__table__  # type: ignore[assignment]
@@ -36,6 +38,7 @@ def _count(lines: Any, latest: Any) -> Any:
         .values(
             total_lines=_sessions.c.total_lines + lines,
             latest_log_id=greater_of(_sessions.c.latest_log_id, latest),
+            latest_tx=greater_of(_sessions.c.latest_tx, writing_transaction()),
             last_active=now,
             updated_at=now,
         )
@@ -65,15 +68,23 @@ def _notify(user_id: Any, latest: Any) -> Any:
 def _append_plan() -> Plan[ContextLog]:
     """Store entries, count them, and move both pointers, in one statement."""
     given = given_arrays(**{column.key: column.type for column in _ENTRY})
-    # Locked before ids are drawn: of one session, whoever reads "after" an id never misses a smaller one.
-    locked = select(_sessions.c.id).where(_sessions.c.id == bindparam("run_session_id")).with_for_update().cte("locked")
-    rows = select(locked.c.id, *(given.c[c.key] for c in _ENTRY)).select_from(
+    # Locked before ids are drawn: of one session, whoever reads "after" an id never misses a smaller one. A transaction
+    # may have been numbered before it got the lock, and behind one of a higher number: the higher is taken, so that
+    # followers, who read by tx, see the session's entries in their order. It is safe, as they only see them later.
+    locked = (
+        select(_sessions.c.id, _sessions.c.latest_tx)
+        .where(_sessions.c.id == bindparam("run_session_id"))
+        .with_for_update()
+        .cte("locked")
+    )
+    tx = greater_of(locked.c.latest_tx, writing_transaction())
+    rows = select(locked.c.id, tx, *(given.c[c.key] for c in _ENTRY)).select_from(
         given.join(locked, literal_column("true"))
     )
     stored = (
         insert(_logs)
         .from_select(
-            ["run_session_id", *(column.key for column in _ENTRY)],
+            ["run_session_id", "tx", *(column.key for column in _ENTRY)],
             rows.order_by(literal_column("given.ordinal")),
             include_defaults=False,
         )
@@ -100,18 +111,28 @@ def _window(name: str, *conditions: Any, newest: bool) -> Plan[ContextLog]:
     return Plan(statement.order_by(order).limit(bindparam("limit")), name=f"logs.{name}", rows=ContextLog)
 
 
-_AFTER: Final = _window("after", ContextLog.id > bindparam("after"), newest=False)
-_BEFORE: Final = _window("before", ContextLog.id < bindparam("before"), newest=True)
-_LATEST: Final = _window("latest", newest=True)
+_BEHIND: Final = ContextLog.id > bindparam("after")
+_AHEAD: Final = ContextLog.id < bindparam("before")
+_AFTER: Final = _window("after", _BEHIND, newest=False)
+_LATEST: Final = {
+    frozenset[str](): _window("latest", newest=True),
+    frozenset({"after"}): _window("latest", _BEHIND, newest=True),
+    frozenset({"before"}): _window("latest", _AHEAD, newest=True),
+    frozenset({"after", "before"}): _window("latest", _BEHIND, _AHEAD, newest=True),
+}
 
 
 class Logs(Repository[ContextLog]):
-    """What runs said and saw."""
+    """What runs said and saw. Entries are appended, and never change."""
 
     model = ContextLog
 
+    def __init__(self, connection: Connection, *, most: int = MOST, redact: Redact | None = None) -> None:
+        super().__init__(connection, most=most)
+        self._redact = redact or Redaction(connection, KnownSecrets()).redact
+
     async def append(self, session: RunSession | int, entries: Iterable[Mapping[str, Any]]) -> list[ContextLog]:
-        """Append entries to a session's log, all or none, and return them in their order.
+        """Append entries to a session's log, their secrets masked, all or none, and return them in their order.
 
         The session's line count and pointer, and its user's, move in the same statement; pointers only move forward.
 
@@ -128,6 +149,8 @@ class Logs(Repository[ContextLog]):
         given = [self._entry(entry, host_id, now) for entry in entries]
         if not given:
             raise BadInput("no entry to append")
+        messages = await self._redact(entry["message"] for entry in given)
+        given = [{**entry, "message": message} for entry, message in zip(given, messages, strict=True)]
         lines = sum(entry["message"].count("\n") + 1 for entry in given)
         if not self.connection.chains:
             return await self.connection.run(lambda: _append_steps(run_session_id, given, lines, now))
@@ -151,20 +174,86 @@ class Logs(Repository[ContextLog]):
             raise BadInput("a log entry needs a message, which is text")
         return {"host_id": host_id, "created_at": now, **entry}
 
-    async def after(self, run_session_id: int, log_id: int, *, limit: int = 100) -> list[ContextLog]:
-        """Return the entries of a session that follow an entry, oldest first."""
-        values = {"run_session_id": run_session_id, "after": log_id, "limit": capped(limit, self.most)}
+    async def after(self, session: RunSession | int, log_id: int, *, limit: int = 100) -> list[ContextLog]:
+        """Return the entries of a session that follow an entry, oldest first.
+
+        Of one session, numbers rise in the order of commits: whoever asks for what follows the last one he has misses
+        none. This is not so across sessions: there, `follow`.
+        """
+        values = {"run_session_id": _id(session), "after": log_id, "limit": capped(limit, self.most)}
         return await self.connection.fetch_all(_AFTER, values)
 
-    async def before(self, run_session_id: int, log_id: int, *, limit: int = 100) -> list[ContextLog]:
+    async def before(self, session: RunSession | int, log_id: int, *, limit: int = 100) -> list[ContextLog]:
         """Return the entries of a session that precede an entry, newest first."""
-        values = {"run_session_id": run_session_id, "before": log_id, "limit": capped(limit, self.most)}
-        return await self.connection.fetch_all(_BEFORE, values)
+        return await self.latest(session, before=log_id, limit=limit)
 
-    async def latest(self, run_session_id: int, *, limit: int = 100) -> list[ContextLog]:
-        """Return the last entries of a session, newest first."""
-        values = {"run_session_id": run_session_id, "limit": capped(limit, self.most)}
-        return await self.connection.fetch_all(_LATEST, values)
+    async def latest(
+        self, session: RunSession | int, *, after: int | None = None, before: int | None = None, limit: int = 100
+    ) -> list[ContextLog]:
+        """Return the last entries of a session, newest first.
+
+        Args: after, before: numbers of entries; only those between are meant.
+        Cost: one read by the index of the session and the number.
+        """
+        bounds = {name: bound for name, bound in (("after", after), ("before", before)) if bound is not None}
+        values = {"run_session_id": _id(session), "limit": capped(limit, self.most), **bounds}
+        return await self.connection.fetch_all(_LATEST[frozenset(bounds)], values)
+
+    def follow(
+        self, session: RunSession | int | None = None, *, after: str | None = None, poll_seconds: float = 1.0
+    ) -> AsyncGenerator[Change[ContextLog], None]:
+        """Yield entries as they are committed, each once: ``async for change in logs.follow(): change.row ...``.
+
+        Those of one session come in the order of their numbers; sessions among each other in the order of
+        transactions.
+
+        An entry appears once every transaction of the server that began to write before it has ended: see
+        `agentdb.following`, also for what happens while the database is away.
+
+        Args:
+            session: whose entries; None: everybody's.
+            after: the ``cursor`` of the last change that was dealt with, of a follower of the same; None: from the
+                beginning; `agentdb.following.NOW`: what is committed after the first step; what `end` gave.
+            poll_seconds: how often to look when told nothing.
+
+        Raises: BadInput in a unit, or for a cursor of something else; Unavailable when the database is closed.
+        Cost: one read for each 200 entries, by (run_session_id, id) or by (tx, id).
+        """
+        return follow(self.connection, _trail(session), after=after, poll_seconds=poll_seconds)
+
+    async def end(self, session: RunSession | int | None = None) -> str:
+        """Return the cursor behind all entries that are there now: a follower from there gets what comes."""
+        trail = _trail(session)
+        return trail.cursor(await trail.end(self.connection))
+
+    async def add(self, **_values: Any) -> NoReturn:
+        """Refuse: `append` counts an entry and points at it too."""
+        raise BadInput(_APPEND_INSTEAD)
+
+    async def add_many(self, _rows: Iterable[Mapping[str, Any]]) -> NoReturn:
+        """Refuse, likewise."""
+        raise BadInput(_APPEND_INSTEAD)
+
+    async def update(self, *_key: Any, **_changes: Any) -> NoReturn:
+        """Refuse: what was said is not changed."""
+        raise BadInput(_APPEND_INSTEAD)
+
+    async def upsert(self, **_values: Any) -> NoReturn:
+        """Refuse, likewise."""
+        raise BadInput(_APPEND_INSTEAD)
+
+
+_EVERYBODYS: Final = Trail(ContextLog, lifted=True)
+_APPEND_INSTEAD: Final = "entries of the log are only appended, with their counts and pointers; use logs.append"
+
+
+def _trail(session: RunSession | int | None) -> Trail[ContextLog]:
+    # By number within a session: appends lock it before they draw numbers.
+    return _EVERYBODYS if session is None else Trail(ContextLog, ("run_session_id", _id(session)), appended=True)
+
+
+def _id(session: RunSession | int) -> int:
+    return session.id if isinstance(session, RunSession) else session
 
 
 def _append_steps(

@@ -145,7 +145,7 @@ class _Importer:
 async def _store(unit: Unit, run: ChatRun, agent_name: str, host_id: int) -> _Charged | None:
     """Store a run, unless it is there already."""
     name = username(run.user)
-    details = {} if name == run.user else {"settings": {"imported_as": run.user}}
+    details: dict[str, Any] = {} if name == run.user else {"settings": {"imported_as": run.user}}
     user, _ = await unit.supervisor.users.get_or_create(name, **details)
     agent, _ = await unit.catalog.agents.get_or_create(agent_name)
     conversation, created = await unit.conversation.conversations.get_or_create(

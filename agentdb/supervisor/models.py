@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from enum import StrEnum, auto
 
-from sqlalchemy import CheckConstraint, UniqueConstraint
-from sqlalchemy.orm import Mapped, mapped_column, relationship
+from sqlalchemy import CheckConstraint, Index, UniqueConstraint
+from sqlalchemy.orm import Mapped, mapped_column, relationship, validates
 
 from agentdb.base import Entity, Mutable
+from agentdb.engine.folding import folded
 from agentdb.engine.schema.ddl import Deletes, append_only, only_characters, partial_index
 from agentdb.owners import Owner
 from agentdb.types import (
@@ -101,6 +102,7 @@ class User(Mutable, Entity):
         UniqueConstraint("username"),
         UniqueConstraint("email"),
         UniqueConstraint("runtime_key_hash"),
+        CheckConstraint("lead_user_id <> id", name="lead_is_another"),
         *only_characters("username", "A-Za-z0-9_-", name="username_characters"),
     )
     __owner__ = Owner.by("id")
@@ -124,6 +126,9 @@ class User(Mutable, Entity):
     password_hash: Mapped[Prose | None]
     runtime_key_hash: Mapped[Digest | None]
     version: Mapped[int] = whole(1, 32)
+    username_folded: Mapped[str] = words("")  # what a search compares: the text, `folded`
+    email_folded: Mapped[str] = words("")
+    title_folded: Mapped[str] = words("")
 
     role: Mapped[Role | None] = relationship(lazy="raise")
     lead: Mapped[User | None] = relationship(lazy="raise", remote_side="User.id")
@@ -131,12 +136,22 @@ class User(Mutable, Entity):
         foreign_keys="UserPermission.user_id", back_populates="user", lazy="raise", passive_deletes="all"
     )
 
+    @validates("username", "email", "title")
+    def _fold(self, name: str, text: str | None) -> str | None:
+        """Keep what is searched with what is shown, whoever writes through a session."""
+        setattr(self, f"{name}_folded", folded(text) if isinstance(text, str) else "")
+        return text
+
 
 class UserPermission(Entity):
     """A permission given to one user."""
 
     __tablename__ = "user_permissions"
-    __table_args__ = (UniqueConstraint("user_id", "permission"),)
+    __table_args__ = (
+        UniqueConstraint("user_id", "permission"),
+        # serves the holders of a permission, and the administrators
+        Index(None, "permission", "id"),
+    )
     __owner__ = Owner.by("user_id")
 
     id: Mapped[Key]
@@ -222,8 +237,16 @@ class ApiKey(Mutable, Entity):
             where="kind = 'provider'",
             unique=True,
         ),
-        # serves the access key of a name
-        partial_index("uq_api_keys__user_id_name", "user_id", "name", where="kind = 'access'", unique=True),
+        # serves the access key of a name: one that was revoked or replaced leaves its name to the next
+        partial_index(
+            "uq_api_keys__user_id_name",
+            "user_id",
+            "name",
+            where="kind = 'access' AND revoked_at IS NULL AND replaced_at IS NULL",
+            unique=True,
+        ),
+        # serves the removal of those that ended
+        partial_index("ix_api_keys__expires_at", "expires_at", where="expires_at IS NOT NULL"),
     )
     __owner__ = Owner.by("user_id")
 
@@ -243,6 +266,7 @@ class ApiKey(Mutable, Entity):
     last_used_at: Mapped[Moment | None]
     expires_at: Mapped[Moment | None]  # None: lives until revoked
     revoked_at: Mapped[Moment | None]
+    replaced_at: Mapped[Moment | None]  # by a new key of this name; this one lives on until it expires
     metadata_: Mapped[Json] = json(dict, "metadata")
 
     user: Mapped[User] = relationship(lazy="raise")
@@ -252,6 +276,14 @@ class AuditLog(Entity):
     """Who did what to which entity: never changed, never removed."""
 
     __tablename__ = "audit_log"
+    __table_args__ = (
+        # serves what a user did
+        Index(None, "actor_user_id", "id"),
+        # serves what was done to a row
+        Index(None, "entity", "entity_id", "id"),
+        # serves what was done in a time
+        Index(None, "created_at", "id"),
+    )
     __owner__ = Owner.nobody
 
     id: Mapped[Key]

@@ -4,17 +4,33 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
+from functools import cache
 from typing import Any, Final
 
-from sqlalchemy import bindparam, select
+from sqlalchemy import Table, bindparam, or_, select
 
+from agentdb.engine.columns import of
+from agentdb.engine.folding import ESCAPE, containing, folded
 from agentdb.engine.plan import Plan
-from agentdb.engine.statements import insert_unless_there
+from agentdb.engine.spelling import TextType
+from agentdb.engine.statements import insert_one, insert_unless_there
 from agentdb.errors import BadInput, NotFound
-from agentdb.page import Page
-from agentdb.repository import Repository
+from agentdb.page import Page, values_of
+from agentdb.repository import Repository, capped, page_of
 from agentdb.supervisor.models import User, UserKind, UserStatus
+from agentdb.supervisor.standing import ARCHIVE, DISABLE, ENABLE, RESTORE, created, moved, removed, renamed
 
+LONGEST_TEXT: Final = 255  # of a search, in characters
+
+_users: Final[Table] = User.__table__  # type: ignore[assignment]
+_SEARCHED: Final = ("username", "email", "title")
+# Columns of which more is to be kept than their value, and what keeps it.
+_ELSEWHERE: Final = {
+    "status": "disable(), enable(), archive() or restore()",
+    "lead_user_id": "leads.set_lead()",
+    "password_hash": "passwords.set()",
+    "runtime_key_hash": "runtime_keys.issue()",
+}
 _USERNAME: Final = re.compile(r"[A-Za-z0-9_-]{1,64}").fullmatch
 _EMAIL: Final = re.compile(r"[^\s@]+@[^\s@]+").fullmatch
 
@@ -40,6 +56,7 @@ class Users(Repository[User]):
         *,
         kind: UserKind | str = UserKind.human,
         email: str | None = None,
+        by: int | None = None,
         **details: Any,
     ) -> User:
         """Create a user.
@@ -48,25 +65,29 @@ class Users(Repository[User]):
             username: 1 to 64 of letters, digits, ``_`` and ``-``.
             kind: what the user is.
             email: stored in lower case.
+            by: the user who creates it; None: the system.
             details: any other column.
 
         Raises: BadInput; Conflict when the username or the address is taken; MissingReference for an unknown role,
             lead or agent.
+        Cost: one transaction of two statements.
         """
-        return await self.add(username=username, kind=kind, email=email, **details)
+        values = normal({"username": username, "kind": kind, "email": email, **details})
+        user = await self.connection.run(lambda: created(insert_one(User), values, by))
+        return self._there(user)
 
-    async def get_or_create(self, username: str, **details: Any) -> tuple[User, bool]:
+    async def get_or_create(self, username: str, *, by: int | None = None, **details: Any) -> tuple[User, bool]:
         """Return the user of this name, and whether this call created it: of many at once, exactly one does.
 
         Args: details: of the user to create, as in `create`; one that is there stays as it is.
         Raises: as `create`, but for a taken username.
-        Cost: one read when it is there, and one insert when it is new.
+        Cost: one read when it is there, and one transaction of two statements when it is new.
         """
-        values = _normal({"username": username, **details})
+        values = normal({"username": username, **details})
         user = await self.connection.fetch_one(_BY_USERNAME, {"username": username})
         if user is not None:
             return user, False
-        user = await self.connection.fetch_one(insert_unless_there(User, ("username",)), values)
+        user = await self.connection.run(lambda: created(insert_unless_there(User, ("username",)), values, by))
         if user is not None:
             return user, True
         return await self.by_username(username), False
@@ -109,33 +130,157 @@ class Users(Repository[User]):
         criteria: dict[str, Any] = {name: value for name, value in asked.items() if value is not None}
         return await self.page(by="username", limit=limit, after=after, **criteria)
 
-    # Whichever way a user is written, the name is checked and the address is in lower case.
+    async def search(
+        self,
+        text: str,
+        *,
+        kind: UserKind | str | None = None,
+        status: UserStatus | str | None = None,
+        limit: int = 50,
+        after: str | None = None,
+    ) -> Page[User]:
+        """Return the users whose username, title or e-mail address contains a text, by username.
+
+        Args:
+            text: as it is written but for its case: ``%`` and ``_`` stand for themselves.
+            kind: of this kind only.
+            status: of this status only.
+            limit: how many.
+            after: the ``next`` of the page before.
+
+        Raises: BadInput for no text, or one of more than 255 characters.
+        Cost: one read by uq_users__username, which looks at each user until the page is full.
+        """
+        if not text.strip() or len(text) > LONGEST_TEXT:
+            raise BadInput(f"a search for users is for 1 to {LONGEST_TEXT} characters, not {len(text)}")
+        limit = capped(limit, self.most)
+        asked = {"kind": kind, "status": status}
+        criteria: dict[str, Any] = {name: value for name, value in asked.items() if value is not None}
+        pattern = containing(text)
+        listing = f"users.search:{pattern}:{sorted(criteria.items())}"
+        values = {**criteria, "pattern": pattern, "limit": limit + 1}
+        if after is not None:
+            (values["after_0"],) = values_of(listing, after, [_users.c.username])
+        rows = await self.connection.fetch_all(_search_plan(frozenset(criteria), after is not None), values)
+        return page_of(rows, limit, listing, ["username"])
+
+    async def rename(
+        self, user_id: int, username: str, *, expected_version: int | None = None, by: int | None = None
+    ) -> User:
+        """Give a user another name, and return the user. What refers to the user does so by id, and stays.
+
+        Raises: NotFound; StaleVersion when somebody else was first; Conflict when the name is taken; BadInput.
+        Cost: one transaction of three statements.
+        """
+        values = normal({"username": username})
+        return await self.connection.run(lambda: renamed(user_id, values, expected_version, by))
+
+    async def disable(self, user_id: int, *, by: int | None = None) -> User:
+        """See that a user acts no more, and return the user: sessions and keys stop at once, the runtime key is gone.
+
+        Raises: NotFound; InvalidTransition for one who is archived, and for the last administrator.
+        Cost: one transaction of up to five statements, as of the three below.
+        """
+        return await self.connection.run(lambda: moved(user_id, DISABLE, by))
+
+    async def enable(self, user_id: int, *, by: int | None = None) -> User:
+        """Let a disabled user act again, and return the user. The runtime key does not come back.
+
+        Raises: NotFound; InvalidTransition for one who is archived.
+        """
+        return await self.connection.run(lambda: moved(user_id, ENABLE, by))
+
+    async def archive(self, user_id: int, *, by: int | None = None) -> User:
+        """Put a user away, and return the user; otherwise as `disable`.
+
+        Raises: NotFound; InvalidTransition for the last administrator.
+        """
+        return await self.connection.run(lambda: moved(user_id, ARCHIVE, by))
+
+    async def restore(self, user_id: int, *, by: int | None = None) -> User:
+        """Take an archived user out again, and return the user, who is disabled until `enable`.
+
+        Raises: NotFound; InvalidTransition for one who is not archived.
+        """
+        return await self.connection.run(lambda: moved(user_id, RESTORE, by))
+
+    async def remove(self, *key: Any, by: int | None = None) -> bool:
+        """Remove a user with all that is theirs, and tell whether the user was there.
+
+        What they wrote to others, what they spent and what they did stays, without them; whom they led has no lead.
+
+        Raises: InvalidTransition for the last administrator.
+        Cost: one transaction, longer the more is theirs.
+        """
+        user_id = self._key(key)["id"]
+        return await self.connection.run(lambda: removed(user_id, by))
+
+    # Whichever way a user is written, the name is checked, the address is in lower case, and a search finds both.
 
     async def add(self, **values: Any) -> User:
-        """Add a user; as `create`, by columns."""
-        return await super().add(**_normal(values))
+        """Add a user, by columns; the audit log tells only of those who are created."""
+        return await super().add(**normal(_new(values)))
 
     async def add_many(self, rows: Iterable[Mapping[str, Any]]) -> int:
-        """Add users in bulk, all or none, and return how many."""
-        return await super().add_many([_normal(row) for row in rows])
+        """Add users in bulk, all or none, and return how many; as `add`."""
+        return await super().add_many([normal(_new(row)) for row in rows])
 
     async def update(self, *key: Any, expected_version: int | None = None, **changes: Any) -> User:
-        """Change columns of a user, and return the user."""
-        return await super().update(*key, expected_version=expected_version, **_normal(changes))
+        """Change columns of a user, and return the user; not those that have a method of their own.
+
+        Raises: as of any table; BadInput for such a column.
+        """
+        return await super().update(*key, expected_version=expected_version, **normal(_plain(changes)))
 
     async def upsert(self, *, on: Sequence[str], **values: Any) -> User:
         """Add a user, or change the one with the same values in the columns ``on``; return it either way."""
-        return await super().upsert(on=on, **_normal(values))
+        return await super().upsert(on=on, **normal(_plain(values)))
 
 
-def _normal(values: Mapping[str, Any]) -> dict[str, Any]:
-    """Return a user's values with the name checked and the address normalised."""
+@cache
+def _search_plan(criteria: frozenset[str], after: bool) -> Plan[User]:
+    pattern = bindparam("pattern", type_=TextType())
+    found = or_(*(_users.c[f"{name}_folded"].like(pattern, escape=ESCAPE) for name in _SEARCHED))
+    conditions = [_users.c[name] == of(_users.c[name]) for name in sorted(criteria)]
+    statement = select(User).where(found, *conditions)
+    if after:
+        statement = statement.where(_users.c.username > of(_users.c.username, "after_0"))
+    return Plan(statement.order_by(User.username).limit(bindparam("limit")), name="users.search", rows=User)
+
+
+def _plain(values: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return values that any change may have.
+
+    Raises: BadInput for a column of which more is to be kept than its value.
+    """
+    for name, remedy in _ELSEWHERE.items():
+        if name in values:
+            raise BadInput(f"users.{name} is not changed by its value; use {remedy}")
+    return values
+
+
+def _new(values: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return the values of a new user.
+
+    Raises: BadInput when it brings an id and a lead: only then could a circle begin with it.
+    """
+    if "id" in values and values.get("lead_user_id") is not None:
+        raise BadInput("a user who is added with an id has no lead yet; use leads.set_lead() afterwards")
+    return values
+
+
+def normal(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a user's values with the name checked, the address normalised, and what a search compares."""
     normal = dict(values)
     if "username" in normal and not (isinstance(normal["username"], str) and _USERNAME(normal["username"])):
         raise BadInput(f"a username has 1 to 64 letters, digits, '_' and '-', not {normal['username']!r}")
     if normal.get("email") is not None:
         normal["email"] = _address(normal["email"])
-    return normal
+    for name in _SEARCHED:
+        if isinstance(normal.get(name, ""), str | None):
+            continue
+        raise BadInput(f"users.{name} is text, not {type(normal[name]).__name__}")
+    return normal | {f"{name}_folded": folded(normal[name] or "") for name in _SEARCHED if name in normal}
 
 
 def _address(email: str) -> str:

@@ -86,8 +86,9 @@ async def agentdb_postgresql(
     template = await server.template("agentdb", lambda url: _migrate(url, agentdb_settings))
     url = await server.create_database(template)
     try:
-        async with _database(url, agentdb_settings) as database:
-            yield database
+        with tempfile.TemporaryDirectory(prefix="agentdb-files-") as folder:
+            async with _database(url, {"folder": folder, **agentdb_settings}) as database:
+                yield database
     finally:
         await server.drop_database(url)
 

@@ -184,6 +184,8 @@ TEXT NOT NULL
 TEXT NOT NULL
 -- column api_keys.provider_id
 INTEGER
+-- column api_keys.replaced_at
+TEXT
 -- column api_keys.revoked_at
 TEXT
 -- column api_keys.scopes
@@ -226,12 +228,14 @@ FOREIGN KEY(user_id) REFERENCES users (id) ON DELETE CASCADE
 UNIQUE (digest)
 -- constraint api_keys.uq_api_keys__uuid
 UNIQUE (uuid)
+-- index api_keys.ix_api_keys__expires_at
+CREATE INDEX ix_api_keys__expires_at ON api_keys (expires_at) WHERE expires_at IS NOT NULL
 -- index api_keys.ix_api_keys__provider_id
 CREATE INDEX ix_api_keys__provider_id ON api_keys (provider_id)
 -- index api_keys.ix_api_keys__user_id
 CREATE INDEX ix_api_keys__user_id ON api_keys (user_id)
 -- index api_keys.uq_api_keys__user_id_name
-CREATE UNIQUE INDEX uq_api_keys__user_id_name ON api_keys (user_id, name) WHERE kind = 'access'
+CREATE UNIQUE INDEX uq_api_keys__user_id_name ON api_keys (user_id, name) WHERE kind = 'access' AND revoked_at IS NULL AND replaced_at IS NULL
 -- index api_keys.uq_api_keys__user_id_provider_id_name
 CREATE UNIQUE INDEX uq_api_keys__user_id_provider_id_name ON api_keys (user_id, provider_id, name) WHERE kind = 'provider'
 
@@ -269,8 +273,8 @@ FOREIGN KEY(uploaded_by) REFERENCES users (id) ON DELETE SET NULL
 UNIQUE (public_id)
 -- index attachments.ix_attachments__file_hash
 CREATE INDEX ix_attachments__file_hash ON attachments (file_hash)
--- index attachments.ix_attachments__uploaded_by
-CREATE INDEX ix_attachments__uploaded_by ON attachments (uploaded_by)
+-- index attachments.ix_attachments__uploaded_by_id
+CREATE INDEX ix_attachments__uploaded_by_id ON attachments (uploaded_by, id)
 
 -- table audit_log
 CREATE TABLE audit_log STRICT
@@ -306,6 +310,12 @@ CHECK (json_valid(detail))
 CHECK (length(entity) <= 255)
 -- constraint audit_log.ck_audit_log__entity_id
 CHECK (entity_id IS NULL OR length(entity_id) <= 255)
+-- index audit_log.ix_audit_log__actor_user_id_id
+CREATE INDEX ix_audit_log__actor_user_id_id ON audit_log (actor_user_id, id)
+-- index audit_log.ix_audit_log__created_at_id
+CREATE INDEX ix_audit_log__created_at_id ON audit_log (created_at, id)
+-- index audit_log.ix_audit_log__entity_entity_id_id
+CREATE INDEX ix_audit_log__entity_entity_id_id ON audit_log (entity, entity_id, id)
 -- trigger audit_log.tr_audit_log__delete
 CREATE TRIGGER tr_audit_log__delete BEFORE DELETE ON audit_log BEGIN SELECT RAISE(ABORT, 'audit_log is append-only'); END
 -- trigger audit_log.tr_audit_log__update
@@ -515,8 +525,8 @@ FOREIGN KEY(user_id) REFERENCES users (id) ON DELETE CASCADE
 UNIQUE (request_id)
 -- index cost_reservations.ix_cost_reservations__cost_id
 CREATE INDEX ix_cost_reservations__cost_id ON cost_reservations (cost_id)
--- index cost_reservations.ix_cost_reservations__expires_at
-CREATE INDEX ix_cost_reservations__expires_at ON cost_reservations (expires_at)
+-- index cost_reservations.ix_cost_reservations__open
+CREATE INDEX ix_cost_reservations__open ON cost_reservations (expires_at) WHERE settled_at IS NULL
 -- index cost_reservations.ix_cost_reservations__user_id
 CREATE INDEX ix_cost_reservations__user_id ON cost_reservations (user_id)
 
@@ -663,6 +673,10 @@ FOREIGN KEY(execution_id) REFERENCES executions (id) ON DELETE CASCADE
 UNIQUE (execution_id, node_id, attempt)
 -- index execution_logs.ix_execution_logs__tx_id
 CREATE INDEX ix_execution_logs__tx_id ON execution_logs (tx, id)
+-- trigger execution_logs.tr_execution_logs__keep_number
+CREATE TRIGGER tr_execution_logs__keep_number AFTER DELETE ON execution_logs WHEN OLD.tx >= (SELECT 1 + max(coalesce((SELECT max(tx) FROM execution_logs), 0), coalesce((SELECT seq FROM sqlite_sequence WHERE name = 'execution_logs.tx'), 0))) BEGIN DELETE FROM sqlite_sequence WHERE name = 'execution_logs.tx'; INSERT INTO sqlite_sequence (name, seq) VALUES ('execution_logs.tx', OLD.tx); END
+-- trigger execution_logs.tr_execution_logs__number
+CREATE TRIGGER tr_execution_logs__number AFTER INSERT ON execution_logs WHEN NEW.tx = 0 BEGIN UPDATE execution_logs SET tx = (SELECT 1 + max(coalesce((SELECT max(tx) FROM execution_logs), 0), coalesce((SELECT seq FROM sqlite_sequence WHERE name = 'execution_logs.tx'), 0))) WHERE rowid = NEW.rowid; END
 
 -- table executions
 CREATE TABLE executions STRICT
@@ -788,7 +802,9 @@ CHECK (host_type IN ('runner', 'supervisor'))
 -- constraint hosts.ck_hosts__machine_id
 CHECK (machine_id IS NULL OR length(machine_id) <= 255)
 -- constraint hosts.ck_hosts__name
-CHECK (length(name) <= 255)
+CHECK (length(name) <= 64)
+-- constraint hosts.ck_hosts__name_characters
+CHECK (name <> '' AND name NOT GLOB '*[^A-Za-z0-9_-]*')
 -- constraint hosts.ck_hosts__restricted
 CHECK (restricted IN (0, 1))
 -- constraint hosts.uq_hosts__machine_id
@@ -1000,6 +1016,8 @@ CREATE INDEX ix_mail_attachments__attachment_id ON mail_attachments (attachment_
 CREATE TABLE mail_messages STRICT
 -- column mail_messages.body
 TEXT NOT NULL
+-- column mail_messages.body_folded
+TEXT DEFAULT '' NOT NULL
 -- column mail_messages.created_at
 TEXT DEFAULT (strftime('%Y-%m-%dT%H:%M:%f000+00:00', 'now')) NOT NULL
 -- column mail_messages.from_user_id
@@ -1018,6 +1036,8 @@ TEXT NOT NULL
 TEXT NOT NULL
 -- column mail_messages.subject
 TEXT NOT NULL
+-- column mail_messages.subject_folded
+TEXT DEFAULT '' NOT NULL
 -- constraint mail_messages.ck_mail_messages__from_username
 CHECK (length(from_username) <= 255)
 -- constraint mail_messages.ck_mail_messages__kind
@@ -1043,8 +1063,14 @@ TEXT
 TEXT DEFAULT (strftime('%Y-%m-%dT%H:%M:%f000+00:00', 'now')) NOT NULL
 -- column mail_recipients.id
 INTEGER NOT NULL PRIMARY KEY AUTOINCREMENT
+-- column mail_recipients.kind
+TEXT DEFAULT 'mail' NOT NULL
 -- column mail_recipients.message_id
 INTEGER NOT NULL
+-- column mail_recipients.own
+INTEGER DEFAULT 0 NOT NULL
+-- column mail_recipients.participants_digest
+TEXT NOT NULL
 -- column mail_recipients.read_at
 TEXT
 -- column mail_recipients.type
@@ -1053,18 +1079,36 @@ TEXT NOT NULL
 TEXT DEFAULT (strftime('%Y-%m-%dT%H:%M:%f000+00:00', 'now')) NOT NULL
 -- column mail_recipients.user_id
 INTEGER NOT NULL
+-- constraint mail_recipients.ck_mail_recipients__kind
+CHECK (kind IN ('mail', 'chat'))
+-- constraint mail_recipients.ck_mail_recipients__own
+CHECK (own IN (0, 1))
+-- constraint mail_recipients.ck_mail_recipients__participants_digest
+CHECK (length(participants_digest) <= 64)
 -- constraint mail_recipients.ck_mail_recipients__type
 CHECK (type IN ('to', 'cc', 'bcc', 'from'))
 -- constraint mail_recipients.fk_mail_recipients__message_id
 FOREIGN KEY(message_id) REFERENCES mail_messages (id) ON DELETE CASCADE
 -- constraint mail_recipients.fk_mail_recipients__user_id
 FOREIGN KEY(user_id) REFERENCES users (id) ON DELETE CASCADE
--- constraint mail_recipients.uq_mail_recipients__message_id_user_id_type
-UNIQUE (message_id, user_id, type)
+-- constraint mail_recipients.uq_mail_recipients__message_id_user_id
+UNIQUE (message_id, user_id)
+-- index mail_recipients.ix_mail_recipients__archived
+CREATE INDEX ix_mail_recipients__archived ON mail_recipients (user_id, kind, message_id) WHERE archived_at IS NOT NULL
+-- index mail_recipients.ix_mail_recipients__conversation
+CREATE INDEX ix_mail_recipients__conversation ON mail_recipients (user_id, kind, participants_digest, message_id)
+-- index mail_recipients.ix_mail_recipients__current
+CREATE INDEX ix_mail_recipients__current ON mail_recipients (user_id, kind, participants_digest, message_id) WHERE archived_at IS NULL
+-- index mail_recipients.ix_mail_recipients__received
+CREATE INDEX ix_mail_recipients__received ON mail_recipients (user_id, kind, message_id) WHERE archived_at IS NULL AND type <> 'from'
+-- index mail_recipients.ix_mail_recipients__sent
+CREATE INDEX ix_mail_recipients__sent ON mail_recipients (user_id, kind, message_id) WHERE archived_at IS NULL AND own
 -- index mail_recipients.ix_mail_recipients__unread
-CREATE INDEX ix_mail_recipients__unread ON mail_recipients (user_id, message_id) WHERE read_at IS NULL
--- index mail_recipients.ix_mail_recipients__user_id
-CREATE INDEX ix_mail_recipients__user_id ON mail_recipients (user_id)
+CREATE INDEX ix_mail_recipients__unread ON mail_recipients (user_id, kind, message_id) WHERE read_at IS NULL AND archived_at IS NULL AND type <> 'from'
+-- index mail_recipients.ix_mail_recipients__unread_in_conversation
+CREATE INDEX ix_mail_recipients__unread_in_conversation ON mail_recipients (user_id, kind, participants_digest) WHERE read_at IS NULL AND archived_at IS NULL AND type <> 'from'
+-- index mail_recipients.ix_mail_recipients__user_id_message_id
+CREATE INDEX ix_mail_recipients__user_id_message_id ON mail_recipients (user_id, message_id)
 
 -- table memories
 CREATE TABLE memories STRICT
@@ -1504,6 +1548,8 @@ INTEGER NOT NULL PRIMARY KEY AUTOINCREMENT
 TEXT NOT NULL
 -- column run_session.latest_log_id
 INTEGER DEFAULT 0 NOT NULL
+-- column run_session.latest_tx
+INTEGER DEFAULT 0 NOT NULL
 -- column run_session.model_name
 TEXT NOT NULL
 -- column run_session.run_id
@@ -1522,18 +1568,20 @@ TEXT DEFAULT (strftime('%Y-%m-%dT%H:%M:%f000+00:00', 'now')) NOT NULL
 INTEGER NOT NULL
 -- constraint run_session.ck_run_session__model_name
 CHECK (length(model_name) <= 255)
+-- constraint run_session.ck_run_session__subagent_id
+CHECK (subagent_id <= 0)
 -- constraint run_session.fk_run_session__host_id
 FOREIGN KEY(host_id) REFERENCES hosts (id) ON DELETE SET NULL
 -- constraint run_session.fk_run_session__run_id
 FOREIGN KEY(run_id) REFERENCES runs (id) ON DELETE CASCADE
 -- constraint run_session.fk_run_session__user_id
 FOREIGN KEY(user_id) REFERENCES users (id) ON DELETE CASCADE
+-- constraint run_session.uq_run_session__run_id_subagent_id_session_id
+UNIQUE (run_id, subagent_id, session_id)
 -- constraint run_session.uq_run_session__user_id_run_id_subagent_id_session_id
 UNIQUE (user_id, run_id, subagent_id, session_id)
--- index run_session.ix_run_session__host_id
-CREATE INDEX ix_run_session__host_id ON run_session (host_id)
--- index run_session.ix_run_session__run_id
-CREATE INDEX ix_run_session__run_id ON run_session (run_id)
+-- index run_session.ix_run_session__host_id_run_id_subagent_id_session_id
+CREATE INDEX ix_run_session__host_id_run_id_subagent_id_session_id ON run_session (host_id, run_id, subagent_id, session_id)
 
 -- table runs
 CREATE TABLE runs STRICT
@@ -1632,6 +1680,8 @@ TEXT DEFAULT 'UTC' NOT NULL
 TEXT DEFAULT (strftime('%Y-%m-%dT%H:%M:%f000+00:00', 'now')) NOT NULL
 -- column spend_limits.user_id
 INTEGER
+-- column spend_limits.window_ends_at
+TEXT
 -- column spend_limits.window_started_at
 TEXT NOT NULL
 -- constraint spend_limits.ck_spend_limits__amount
@@ -1741,8 +1791,8 @@ FOREIGN KEY(host_id) REFERENCES hosts (id) ON DELETE CASCADE
 FOREIGN KEY(user_id) REFERENCES users (id) ON DELETE CASCADE
 -- constraint user_hosts.pk_user_hosts
 PRIMARY KEY (user_id, host_id)
--- index user_hosts.ix_user_hosts__host_id
-CREATE INDEX ix_user_hosts__host_id ON user_hosts (host_id)
+-- index user_hosts.ix_user_hosts__host_id_user_id
+CREATE INDEX ix_user_hosts__host_id_user_id ON user_hosts (host_id, user_id)
 
 -- table user_notifications
 CREATE TABLE user_notifications STRICT
@@ -1774,6 +1824,10 @@ PRIMARY KEY (user_id)
 CREATE INDEX ix_user_notifications__latest_host_id ON user_notifications (latest_host_id)
 -- index user_notifications.ix_user_notifications__tx_user_id
 CREATE INDEX ix_user_notifications__tx_user_id ON user_notifications (tx, user_id)
+-- trigger user_notifications.tr_user_notifications__keep_number
+CREATE TRIGGER tr_user_notifications__keep_number AFTER DELETE ON user_notifications WHEN OLD.tx >= (SELECT 1 + max(coalesce((SELECT max(tx) FROM user_notifications), 0), coalesce((SELECT seq FROM sqlite_sequence WHERE name = 'user_notifications.tx'), 0))) BEGIN DELETE FROM sqlite_sequence WHERE name = 'user_notifications.tx'; INSERT INTO sqlite_sequence (name, seq) VALUES ('user_notifications.tx', OLD.tx); END
+-- trigger user_notifications.tr_user_notifications__number
+CREATE TRIGGER tr_user_notifications__number AFTER INSERT ON user_notifications WHEN NEW.tx = 0 BEGIN UPDATE user_notifications SET tx = (SELECT 1 + max(coalesce((SELECT max(tx) FROM user_notifications), 0), coalesce((SELECT seq FROM sqlite_sequence WHERE name = 'user_notifications.tx'), 0))) WHERE rowid = NEW.rowid; END
 
 -- table user_permissions
 CREATE TABLE user_permissions STRICT
@@ -1799,6 +1853,8 @@ FOREIGN KEY(user_id) REFERENCES users (id) ON DELETE CASCADE
 UNIQUE (user_id, permission)
 -- index user_permissions.ix_user_permissions__granted_by
 CREATE INDEX ix_user_permissions__granted_by ON user_permissions (granted_by)
+-- index user_permissions.ix_user_permissions__permission_id
+CREATE INDEX ix_user_permissions__permission_id ON user_permissions (permission, id)
 
 -- table user_tools
 CREATE TABLE user_tools STRICT
@@ -1839,6 +1895,8 @@ TEXT DEFAULT '{}' NOT NULL
 TEXT DEFAULT (strftime('%Y-%m-%dT%H:%M:%f000+00:00', 'now')) NOT NULL
 -- column users.email
 TEXT
+-- column users.email_folded
+TEXT DEFAULT '' NOT NULL
 -- column users.email_verified_at
 TEXT
 -- column users.first_name
@@ -1865,10 +1923,14 @@ TEXT DEFAULT '{}' NOT NULL
 TEXT DEFAULT 'active' NOT NULL
 -- column users.title
 TEXT DEFAULT '' NOT NULL
+-- column users.title_folded
+TEXT DEFAULT '' NOT NULL
 -- column users.updated_at
 TEXT DEFAULT (strftime('%Y-%m-%dT%H:%M:%f000+00:00', 'now')) NOT NULL
 -- column users.username
 TEXT NOT NULL
+-- column users.username_folded
+TEXT DEFAULT '' NOT NULL
 -- column users.uuid
 TEXT NOT NULL
 -- column users.version
@@ -1879,6 +1941,8 @@ CHECK (json_valid(config))
 CHECK (email IS NULL OR length(email) <= 255)
 -- constraint users.ck_users__kind
 CHECK (kind IN ('human', 'agent', 'service'))
+-- constraint users.ck_users__lead_is_another
+CHECK (lead_user_id <> id)
 -- constraint users.ck_users__runtime_key_hash
 CHECK (runtime_key_hash IS NULL OR length(runtime_key_hash) <= 64)
 -- constraint users.ck_users__settings
@@ -1938,6 +2002,8 @@ CHECK (export_to_shell IN (0, 1))
 CHECK (length(key) <= 255)
 -- constraint variables.ck_variables__sensitive
 CHECK (sensitive IN (0, 1))
+-- constraint variables.ck_variables__value_or_secret
+CHECK ((value IS NULL OR secret IS NULL) AND (secret IS NULL OR sensitive))
 -- constraint variables.fk_variables__created_by
 FOREIGN KEY(created_by) REFERENCES users (id) ON DELETE SET NULL
 -- constraint variables.fk_variables__updated_by

@@ -10,7 +10,6 @@ revision = "0001"
 down_revision = None
 
 TABLES = (
-    "schema_version",
     "roles",
     "policies",
     "role_policies",
@@ -21,6 +20,7 @@ TABLES = (
     "registration_tokens",
     "api_keys",
     "audit_log",
+    "schema_version",
 )
 
 

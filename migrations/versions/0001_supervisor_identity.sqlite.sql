@@ -1,15 +1,3 @@
--- The version of this database's schema: one row.
-CREATE TABLE schema_version (
-    id INTEGER NOT NULL,
-    version INTEGER NOT NULL,
-    revision TEXT NOT NULL,
-    created_at TEXT DEFAULT (strftime('%Y-%m-%dT%H:%M:%f000+00:00', 'now')) NOT NULL,
-    updated TEXT DEFAULT (strftime('%Y-%m-%dT%H:%M:%f000+00:00', 'now')) NOT NULL,
-    CONSTRAINT pk_schema_version PRIMARY KEY (id),
-    CONSTRAINT ck_schema_version__one_row CHECK (id = 1),
-    CONSTRAINT ck_schema_version__revision CHECK (length(revision) <= 255)
-) STRICT;
-
 -- A name for what a group of users may do.
 CREATE TABLE roles (
     id INTEGER NOT NULL PRIMARY KEY AUTOINCREMENT,
@@ -69,11 +57,15 @@ CREATE TABLE users (
     password_hash TEXT,
     runtime_key_hash TEXT,
     version INTEGER DEFAULT 1 NOT NULL,
+    username_folded TEXT DEFAULT '' NOT NULL,
+    email_folded TEXT DEFAULT '' NOT NULL,
+    title_folded TEXT DEFAULT '' NOT NULL,
     created_at TEXT DEFAULT (strftime('%Y-%m-%dT%H:%M:%f000+00:00', 'now')) NOT NULL,
     updated_at TEXT DEFAULT (strftime('%Y-%m-%dT%H:%M:%f000+00:00', 'now')) NOT NULL,
     CONSTRAINT uq_users__username UNIQUE (username),
     CONSTRAINT uq_users__email UNIQUE (email),
     CONSTRAINT uq_users__runtime_key_hash UNIQUE (runtime_key_hash),
+    CONSTRAINT ck_users__lead_is_another CHECK (lead_user_id <> id),
     CONSTRAINT ck_users__username_characters CHECK (username <> '' AND username NOT GLOB '*[^A-Za-z0-9_-]*'),
     CONSTRAINT uq_users__uuid UNIQUE (uuid),
     CONSTRAINT ck_users__uuid CHECK (length(uuid) = 36),
@@ -110,6 +102,8 @@ CREATE TABLE user_permissions (
 ) STRICT;
 
 CREATE INDEX ix_user_permissions__granted_by ON user_permissions (granted_by);
+
+CREATE INDEX ix_user_permissions__permission_id ON user_permissions (permission, id);
 
 -- A login.
 CREATE TABLE sessions (
@@ -190,6 +184,7 @@ CREATE TABLE api_keys (
     last_used_at TEXT,
     expires_at TEXT,
     revoked_at TEXT,
+    replaced_at TEXT,
     metadata TEXT DEFAULT '{}' NOT NULL,
     created_at TEXT DEFAULT (strftime('%Y-%m-%dT%H:%M:%f000+00:00', 'now')) NOT NULL,
     updated_at TEXT DEFAULT (strftime('%Y-%m-%dT%H:%M:%f000+00:00', 'now')) NOT NULL,
@@ -209,11 +204,13 @@ CREATE TABLE api_keys (
     CONSTRAINT ck_api_keys__metadata CHECK (json_valid(metadata))
 ) STRICT;
 
+CREATE INDEX ix_api_keys__expires_at ON api_keys (expires_at) WHERE expires_at IS NOT NULL;
+
 CREATE INDEX ix_api_keys__provider_id ON api_keys (provider_id);
 
 CREATE INDEX ix_api_keys__user_id ON api_keys (user_id);
 
-CREATE UNIQUE INDEX uq_api_keys__user_id_name ON api_keys (user_id, name) WHERE kind = 'access';
+CREATE UNIQUE INDEX uq_api_keys__user_id_name ON api_keys (user_id, name) WHERE kind = 'access' AND revoked_at IS NULL AND replaced_at IS NULL;
 
 CREATE UNIQUE INDEX uq_api_keys__user_id_provider_id_name ON api_keys (user_id, provider_id, name) WHERE kind = 'provider';
 
@@ -237,6 +234,24 @@ CREATE TABLE audit_log (
     CONSTRAINT ck_audit_log__correlation_id CHECK (correlation_id IS NULL OR length(correlation_id) <= 255)
 ) STRICT;
 
+CREATE INDEX ix_audit_log__actor_user_id_id ON audit_log (actor_user_id, id);
+
+CREATE INDEX ix_audit_log__created_at_id ON audit_log (created_at, id);
+
+CREATE INDEX ix_audit_log__entity_entity_id_id ON audit_log (entity, entity_id, id);
+
 CREATE TRIGGER tr_audit_log__update BEFORE UPDATE ON audit_log BEGIN SELECT RAISE(ABORT, 'audit_log is append-only'); END;
 
 CREATE TRIGGER tr_audit_log__delete BEFORE DELETE ON audit_log BEGIN SELECT RAISE(ABORT, 'audit_log is append-only'); END;
+
+-- The version of this database's schema: one row.
+CREATE TABLE schema_version (
+    id INTEGER NOT NULL,
+    version INTEGER NOT NULL,
+    revision TEXT NOT NULL,
+    created_at TEXT DEFAULT (strftime('%Y-%m-%dT%H:%M:%f000+00:00', 'now')) NOT NULL,
+    updated TEXT DEFAULT (strftime('%Y-%m-%dT%H:%M:%f000+00:00', 'now')) NOT NULL,
+    CONSTRAINT pk_schema_version PRIMARY KEY (id),
+    CONSTRAINT ck_schema_version__one_row CHECK (id = 1),
+    CONSTRAINT ck_schema_version__revision CHECK (length(revision) <= 255)
+) STRICT;

@@ -15,11 +15,6 @@ TABLES = (
     "user_notifications",
     "runs",
     "run_session",
-    "costs",
-    "spend_limits",
-    "cost_reservations",
-    "reservation_charges",
-    "cost_days",
     "mail_messages",
     "mail_recipients",
     "attachments",
@@ -27,6 +22,11 @@ TABLES = (
     "mail_attachments",
     "config_revisions",
     "variables",
+    "costs",
+    "spend_limits",
+    "cost_reservations",
+    "reservation_charges",
+    "cost_days",
 )
 
 

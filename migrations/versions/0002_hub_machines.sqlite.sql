@@ -13,7 +13,8 @@ CREATE TABLE hosts (
     updated_at TEXT DEFAULT (strftime('%Y-%m-%dT%H:%M:%f000+00:00', 'now')) NOT NULL,
     CONSTRAINT uq_hosts__name UNIQUE (name),
     CONSTRAINT uq_hosts__machine_id UNIQUE (machine_id),
-    CONSTRAINT ck_hosts__name CHECK (length(name) <= 255),
+    CONSTRAINT ck_hosts__name_characters CHECK (name <> '' AND name NOT GLOB '*[^A-Za-z0-9_-]*'),
+    CONSTRAINT ck_hosts__name CHECK (length(name) <= 64),
     CONSTRAINT ck_hosts__machine_id CHECK (machine_id IS NULL OR length(machine_id) <= 255),
     CONSTRAINT ck_hosts__restricted CHECK (restricted IN (0, 1)),
     CONSTRAINT ck_hosts__host_type CHECK (host_type IN ('runner', 'supervisor')),
@@ -30,7 +31,7 @@ CREATE TABLE user_hosts (
     CONSTRAINT fk_user_hosts__host_id FOREIGN KEY(host_id) REFERENCES hosts (id) ON DELETE CASCADE
 ) STRICT;
 
-CREATE INDEX ix_user_hosts__host_id ON user_hosts (host_id);
+CREATE INDEX ix_user_hosts__host_id_user_id ON user_hosts (host_id, user_id);
 
 -- What is newest for a user, so that watchers ask only for more.
 CREATE TABLE user_notifications (
@@ -51,6 +52,10 @@ CREATE TABLE user_notifications (
 CREATE INDEX ix_user_notifications__latest_host_id ON user_notifications (latest_host_id);
 
 CREATE INDEX ix_user_notifications__tx_user_id ON user_notifications (tx, user_id);
+
+CREATE TRIGGER tr_user_notifications__number AFTER INSERT ON user_notifications WHEN NEW.tx = 0 BEGIN UPDATE user_notifications SET tx = (SELECT 1 + max(coalesce((SELECT max(tx) FROM user_notifications), 0), coalesce((SELECT seq FROM sqlite_sequence WHERE name = 'user_notifications.tx'), 0))) WHERE rowid = NEW.rowid; END;
+
+CREATE TRIGGER tr_user_notifications__keep_number AFTER DELETE ON user_notifications WHEN OLD.tx >= (SELECT 1 + max(coalesce((SELECT max(tx) FROM user_notifications), 0), coalesce((SELECT seq FROM sqlite_sequence WHERE name = 'user_notifications.tx'), 0))) BEGIN DELETE FROM sqlite_sequence WHERE name = 'user_notifications.tx'; INSERT INTO sqlite_sequence (name, seq) VALUES ('user_notifications.tx', OLD.tx); END;
 
 -- The number of a run, given by its insert.
 CREATE TABLE runs (
@@ -73,20 +78,189 @@ CREATE TABLE run_session (
     last_active TEXT NOT NULL,
     model_name TEXT NOT NULL,
     latest_log_id INTEGER DEFAULT 0 NOT NULL,
+    latest_tx INTEGER DEFAULT 0 NOT NULL,
     total_lines INTEGER DEFAULT 0 NOT NULL,
     total_cost INTEGER DEFAULT 0 NOT NULL,
     created_at TEXT DEFAULT (strftime('%Y-%m-%dT%H:%M:%f000+00:00', 'now')) NOT NULL,
     updated_at TEXT DEFAULT (strftime('%Y-%m-%dT%H:%M:%f000+00:00', 'now')) NOT NULL,
     CONSTRAINT uq_run_session__user_id_run_id_subagent_id_session_id UNIQUE (user_id, run_id, subagent_id, session_id),
+    CONSTRAINT uq_run_session__run_id_subagent_id_session_id UNIQUE (run_id, subagent_id, session_id),
+    CONSTRAINT ck_run_session__subagent_id CHECK (subagent_id <= 0),
     CONSTRAINT fk_run_session__user_id FOREIGN KEY(user_id) REFERENCES users (id) ON DELETE CASCADE,
     CONSTRAINT fk_run_session__run_id FOREIGN KEY(run_id) REFERENCES runs (id) ON DELETE CASCADE,
     CONSTRAINT fk_run_session__host_id FOREIGN KEY(host_id) REFERENCES hosts (id) ON DELETE SET NULL,
     CONSTRAINT ck_run_session__model_name CHECK (length(model_name) <= 255)
 ) STRICT;
 
-CREATE INDEX ix_run_session__host_id ON run_session (host_id);
+CREATE INDEX ix_run_session__host_id_run_id_subagent_id_session_id ON run_session (host_id, run_id, subagent_id, session_id);
 
-CREATE INDEX ix_run_session__run_id ON run_session (run_id);
+-- A message, as it was sent.
+CREATE TABLE mail_messages (
+    id INTEGER NOT NULL PRIMARY KEY AUTOINCREMENT,
+    from_user_id INTEGER,
+    from_username TEXT NOT NULL,
+    host_id INTEGER,
+    kind TEXT DEFAULT 'mail' NOT NULL,
+    participants TEXT NOT NULL,
+    participants_digest TEXT NOT NULL,
+    subject TEXT NOT NULL,
+    body TEXT NOT NULL,
+    subject_folded TEXT DEFAULT '' NOT NULL,
+    body_folded TEXT DEFAULT '' NOT NULL,
+    created_at TEXT DEFAULT (strftime('%Y-%m-%dT%H:%M:%f000+00:00', 'now')) NOT NULL,
+    CONSTRAINT fk_mail_messages__from_user_id FOREIGN KEY(from_user_id) REFERENCES users (id) ON DELETE SET NULL,
+    CONSTRAINT ck_mail_messages__from_username CHECK (length(from_username) <= 255),
+    CONSTRAINT fk_mail_messages__host_id FOREIGN KEY(host_id) REFERENCES hosts (id) ON DELETE SET NULL,
+    CONSTRAINT ck_mail_messages__kind CHECK (kind IN ('mail', 'chat')),
+    CONSTRAINT ck_mail_messages__participants_digest CHECK (length(participants_digest) <= 64)
+) STRICT;
+
+CREATE INDEX ix_mail_messages__from_user_id ON mail_messages (from_user_id);
+
+CREATE INDEX ix_mail_messages__host_id ON mail_messages (host_id);
+
+CREATE INDEX ix_mail_messages__participants_digest_id ON mail_messages (participants_digest, id);
+
+-- A user's own row of a message: as what they are named on it, and whether they have read it and put it away.
+CREATE TABLE mail_recipients (
+    id INTEGER NOT NULL PRIMARY KEY AUTOINCREMENT,
+    message_id INTEGER NOT NULL,
+    user_id INTEGER NOT NULL,
+    type TEXT NOT NULL,
+    kind TEXT DEFAULT 'mail' NOT NULL,
+    participants_digest TEXT NOT NULL,
+    own INTEGER DEFAULT 0 NOT NULL,
+    read_at TEXT,
+    archived_at TEXT,
+    created_at TEXT DEFAULT (strftime('%Y-%m-%dT%H:%M:%f000+00:00', 'now')) NOT NULL,
+    updated_at TEXT DEFAULT (strftime('%Y-%m-%dT%H:%M:%f000+00:00', 'now')) NOT NULL,
+    CONSTRAINT uq_mail_recipients__message_id_user_id UNIQUE (message_id, user_id),
+    CONSTRAINT fk_mail_recipients__message_id FOREIGN KEY(message_id) REFERENCES mail_messages (id) ON DELETE CASCADE,
+    CONSTRAINT fk_mail_recipients__user_id FOREIGN KEY(user_id) REFERENCES users (id) ON DELETE CASCADE,
+    CONSTRAINT ck_mail_recipients__type CHECK (type IN ('to', 'cc', 'bcc', 'from')),
+    CONSTRAINT ck_mail_recipients__kind CHECK (kind IN ('mail', 'chat')),
+    CONSTRAINT ck_mail_recipients__participants_digest CHECK (length(participants_digest) <= 64),
+    CONSTRAINT ck_mail_recipients__own CHECK (own IN (0, 1))
+) STRICT;
+
+CREATE INDEX ix_mail_recipients__archived ON mail_recipients (user_id, kind, message_id) WHERE archived_at IS NOT NULL;
+
+CREATE INDEX ix_mail_recipients__conversation ON mail_recipients (user_id, kind, participants_digest, message_id);
+
+CREATE INDEX ix_mail_recipients__current ON mail_recipients (user_id, kind, participants_digest, message_id) WHERE archived_at IS NULL;
+
+CREATE INDEX ix_mail_recipients__received ON mail_recipients (user_id, kind, message_id) WHERE archived_at IS NULL AND type <> 'from';
+
+CREATE INDEX ix_mail_recipients__sent ON mail_recipients (user_id, kind, message_id) WHERE archived_at IS NULL AND own;
+
+CREATE INDEX ix_mail_recipients__unread ON mail_recipients (user_id, kind, message_id) WHERE read_at IS NULL AND archived_at IS NULL AND type <> 'from';
+
+CREATE INDEX ix_mail_recipients__unread_in_conversation ON mail_recipients (user_id, kind, participants_digest) WHERE read_at IS NULL AND archived_at IS NULL AND type <> 'from';
+
+CREATE INDEX ix_mail_recipients__user_id_message_id ON mail_recipients (user_id, message_id);
+
+-- A file kept beside the database.
+CREATE TABLE attachments (
+    id INTEGER NOT NULL PRIMARY KEY AUTOINCREMENT,
+    public_id TEXT NOT NULL,
+    filename TEXT NOT NULL,
+    media_type TEXT NOT NULL,
+    file_size INTEGER NOT NULL,
+    file_hash TEXT NOT NULL,
+    purpose TEXT NOT NULL,
+    storage_key TEXT NOT NULL,
+    uploaded_by INTEGER,
+    created_at TEXT DEFAULT (strftime('%Y-%m-%dT%H:%M:%f000+00:00', 'now')) NOT NULL,
+    CONSTRAINT uq_attachments__public_id UNIQUE (public_id),
+    CONSTRAINT ck_attachments__public_id CHECK (length(public_id) <= 22),
+    CONSTRAINT ck_attachments__file_hash CHECK (length(file_hash) <= 64),
+    CONSTRAINT ck_attachments__purpose CHECK (purpose IN ('mail', 'context')),
+    CONSTRAINT fk_attachments__uploaded_by FOREIGN KEY(uploaded_by) REFERENCES users (id) ON DELETE SET NULL
+) STRICT;
+
+CREATE INDEX ix_attachments__file_hash ON attachments (file_hash);
+
+CREATE INDEX ix_attachments__uploaded_by_id ON attachments (uploaded_by, id);
+
+-- An entry of a run's context.
+CREATE TABLE context_log (
+    id INTEGER NOT NULL PRIMARY KEY AUTOINCREMENT,
+    run_session_id INTEGER NOT NULL,
+    host_id INTEGER,
+    role TEXT NOT NULL,
+    source TEXT,
+    type TEXT,
+    message TEXT NOT NULL,
+    attachment_id INTEGER,
+    tx INTEGER DEFAULT 0 NOT NULL,
+    created_at TEXT DEFAULT (strftime('%Y-%m-%dT%H:%M:%f000+00:00', 'now')) NOT NULL,
+    CONSTRAINT fk_context_log__run_session_id FOREIGN KEY(run_session_id) REFERENCES run_session (id) ON DELETE CASCADE,
+    CONSTRAINT fk_context_log__host_id FOREIGN KEY(host_id) REFERENCES hosts (id) ON DELETE SET NULL,
+    CONSTRAINT ck_context_log__role CHECK (role IN ('platform', 'llm')),
+    CONSTRAINT ck_context_log__source CHECK (source IN ('start_prompt', 'end_prompt', 'console', 'llm')),
+    CONSTRAINT ck_context_log__type CHECK (type IN ('comment', 'error', 'system', 'tool')),
+    CONSTRAINT fk_context_log__attachment_id FOREIGN KEY(attachment_id) REFERENCES attachments (id) ON DELETE SET NULL
+) STRICT;
+
+CREATE INDEX ix_context_log__attachment_id ON context_log (attachment_id);
+
+CREATE INDEX ix_context_log__host_id ON context_log (host_id);
+
+CREATE INDEX ix_context_log__run_session_id_id ON context_log (run_session_id, id);
+
+CREATE INDEX ix_context_log__tx_id ON context_log (tx, id);
+
+-- A file attached to a message.
+CREATE TABLE mail_attachments (
+    message_id INTEGER NOT NULL,
+    attachment_id INTEGER NOT NULL,
+    created_at TEXT DEFAULT (strftime('%Y-%m-%dT%H:%M:%f000+00:00', 'now')) NOT NULL,
+    CONSTRAINT pk_mail_attachments PRIMARY KEY (message_id, attachment_id),
+    CONSTRAINT fk_mail_attachments__message_id FOREIGN KEY(message_id) REFERENCES mail_messages (id) ON DELETE CASCADE,
+    CONSTRAINT fk_mail_attachments__attachment_id FOREIGN KEY(attachment_id) REFERENCES attachments (id) ON DELETE RESTRICT
+) STRICT;
+
+CREATE INDEX ix_mail_attachments__attachment_id ON mail_attachments (attachment_id);
+
+-- What a user's configuration was until then.
+CREATE TABLE config_revisions (
+    id INTEGER NOT NULL PRIMARY KEY AUTOINCREMENT,
+    user_id INTEGER NOT NULL,
+    config TEXT NOT NULL,
+    changed_by_id INTEGER,
+    created_at TEXT DEFAULT (strftime('%Y-%m-%dT%H:%M:%f000+00:00', 'now')) NOT NULL,
+    CONSTRAINT fk_config_revisions__user_id FOREIGN KEY(user_id) REFERENCES users (id) ON DELETE CASCADE,
+    CONSTRAINT ck_config_revisions__config CHECK (json_valid(config)),
+    CONSTRAINT fk_config_revisions__changed_by_id FOREIGN KEY(changed_by_id) REFERENCES users (id) ON DELETE SET NULL
+) STRICT;
+
+CREATE INDEX ix_config_revisions__changed_by_id ON config_revisions (changed_by_id);
+
+CREATE INDEX ix_config_revisions__user_id_id ON config_revisions (user_id, id DESC);
+
+-- A named value for agents' configurations and shells.
+CREATE TABLE variables (
+    "key" TEXT NOT NULL,
+    value TEXT,
+    secret BLOB,
+    export_to_shell INTEGER DEFAULT 0 NOT NULL,
+    sensitive INTEGER DEFAULT 0 NOT NULL,
+    created_by INTEGER,
+    updated_by INTEGER,
+    created_at TEXT DEFAULT (strftime('%Y-%m-%dT%H:%M:%f000+00:00', 'now')) NOT NULL,
+    updated_at TEXT DEFAULT (strftime('%Y-%m-%dT%H:%M:%f000+00:00', 'now')) NOT NULL,
+    CONSTRAINT pk_variables PRIMARY KEY ("key"),
+    CONSTRAINT ck_variables__value_or_secret CHECK ((value IS NULL OR secret IS NULL) AND (secret IS NULL OR sensitive)),
+    CONSTRAINT ck_variables__key CHECK (length(key) <= 255),
+    CONSTRAINT ck_variables__export_to_shell CHECK (export_to_shell IN (0, 1)),
+    CONSTRAINT ck_variables__sensitive CHECK (sensitive IN (0, 1)),
+    CONSTRAINT fk_variables__created_by FOREIGN KEY(created_by) REFERENCES users (id) ON DELETE SET NULL,
+    CONSTRAINT fk_variables__updated_by FOREIGN KEY(updated_by) REFERENCES users (id) ON DELETE SET NULL
+) STRICT;
+
+CREATE INDEX ix_variables__created_by ON variables (created_by);
+
+CREATE INDEX ix_variables__updated_by ON variables (updated_by);
 
 -- A row of the one ledger of spending, whoever charged: never changed, removed by retention only.
 CREATE TABLE costs (
@@ -160,6 +334,7 @@ CREATE TABLE spend_limits (
     every INTEGER DEFAULT 1 NOT NULL,
     timezone TEXT DEFAULT 'UTC' NOT NULL,
     window_started_at TEXT NOT NULL,
+    window_ends_at TEXT,
     spent INTEGER DEFAULT 0 NOT NULL,
     reserved INTEGER DEFAULT 0 NOT NULL,
     suspended_reason TEXT,
@@ -198,7 +373,7 @@ CREATE TABLE cost_reservations (
 
 CREATE INDEX ix_cost_reservations__cost_id ON cost_reservations (cost_id);
 
-CREATE INDEX ix_cost_reservations__expires_at ON cost_reservations (expires_at);
+CREATE INDEX ix_cost_reservations__open ON cost_reservations (expires_at) WHERE settled_at IS NULL;
 
 CREATE INDEX ix_cost_reservations__user_id ON cost_reservations (user_id);
 
@@ -241,150 +416,3 @@ CREATE TABLE cost_days (
 CREATE INDEX ix_cost_days__agent_id ON cost_days (agent_id);
 
 CREATE INDEX ix_cost_days__user_id ON cost_days (user_id);
-
--- A message, as it was sent.
-CREATE TABLE mail_messages (
-    id INTEGER NOT NULL PRIMARY KEY AUTOINCREMENT,
-    from_user_id INTEGER,
-    from_username TEXT NOT NULL,
-    host_id INTEGER,
-    kind TEXT DEFAULT 'mail' NOT NULL,
-    participants TEXT NOT NULL,
-    participants_digest TEXT NOT NULL,
-    subject TEXT NOT NULL,
-    body TEXT NOT NULL,
-    created_at TEXT DEFAULT (strftime('%Y-%m-%dT%H:%M:%f000+00:00', 'now')) NOT NULL,
-    CONSTRAINT fk_mail_messages__from_user_id FOREIGN KEY(from_user_id) REFERENCES users (id) ON DELETE SET NULL,
-    CONSTRAINT ck_mail_messages__from_username CHECK (length(from_username) <= 255),
-    CONSTRAINT fk_mail_messages__host_id FOREIGN KEY(host_id) REFERENCES hosts (id) ON DELETE SET NULL,
-    CONSTRAINT ck_mail_messages__kind CHECK (kind IN ('mail', 'chat')),
-    CONSTRAINT ck_mail_messages__participants_digest CHECK (length(participants_digest) <= 64)
-) STRICT;
-
-CREATE INDEX ix_mail_messages__from_user_id ON mail_messages (from_user_id);
-
-CREATE INDEX ix_mail_messages__host_id ON mail_messages (host_id);
-
-CREATE INDEX ix_mail_messages__participants_digest_id ON mail_messages (participants_digest, id);
-
--- A user named on a message, and whether they have read it.
-CREATE TABLE mail_recipients (
-    id INTEGER NOT NULL PRIMARY KEY AUTOINCREMENT,
-    message_id INTEGER NOT NULL,
-    user_id INTEGER NOT NULL,
-    type TEXT NOT NULL,
-    read_at TEXT,
-    archived_at TEXT,
-    created_at TEXT DEFAULT (strftime('%Y-%m-%dT%H:%M:%f000+00:00', 'now')) NOT NULL,
-    updated_at TEXT DEFAULT (strftime('%Y-%m-%dT%H:%M:%f000+00:00', 'now')) NOT NULL,
-    CONSTRAINT uq_mail_recipients__message_id_user_id_type UNIQUE (message_id, user_id, type),
-    CONSTRAINT fk_mail_recipients__message_id FOREIGN KEY(message_id) REFERENCES mail_messages (id) ON DELETE CASCADE,
-    CONSTRAINT fk_mail_recipients__user_id FOREIGN KEY(user_id) REFERENCES users (id) ON DELETE CASCADE,
-    CONSTRAINT ck_mail_recipients__type CHECK (type IN ('to', 'cc', 'bcc', 'from'))
-) STRICT;
-
-CREATE INDEX ix_mail_recipients__unread ON mail_recipients (user_id, message_id) WHERE read_at IS NULL;
-
-CREATE INDEX ix_mail_recipients__user_id ON mail_recipients (user_id);
-
--- A file kept beside the database.
-CREATE TABLE attachments (
-    id INTEGER NOT NULL PRIMARY KEY AUTOINCREMENT,
-    public_id TEXT NOT NULL,
-    filename TEXT NOT NULL,
-    media_type TEXT NOT NULL,
-    file_size INTEGER NOT NULL,
-    file_hash TEXT NOT NULL,
-    purpose TEXT NOT NULL,
-    storage_key TEXT NOT NULL,
-    uploaded_by INTEGER,
-    created_at TEXT DEFAULT (strftime('%Y-%m-%dT%H:%M:%f000+00:00', 'now')) NOT NULL,
-    CONSTRAINT uq_attachments__public_id UNIQUE (public_id),
-    CONSTRAINT ck_attachments__public_id CHECK (length(public_id) <= 22),
-    CONSTRAINT ck_attachments__file_hash CHECK (length(file_hash) <= 64),
-    CONSTRAINT ck_attachments__purpose CHECK (purpose IN ('mail', 'context')),
-    CONSTRAINT fk_attachments__uploaded_by FOREIGN KEY(uploaded_by) REFERENCES users (id) ON DELETE SET NULL
-) STRICT;
-
-CREATE INDEX ix_attachments__file_hash ON attachments (file_hash);
-
-CREATE INDEX ix_attachments__uploaded_by ON attachments (uploaded_by);
-
--- An entry of a run's context.
-CREATE TABLE context_log (
-    id INTEGER NOT NULL PRIMARY KEY AUTOINCREMENT,
-    run_session_id INTEGER NOT NULL,
-    host_id INTEGER,
-    role TEXT NOT NULL,
-    source TEXT,
-    type TEXT,
-    message TEXT NOT NULL,
-    attachment_id INTEGER,
-    tx INTEGER DEFAULT 0 NOT NULL,
-    created_at TEXT DEFAULT (strftime('%Y-%m-%dT%H:%M:%f000+00:00', 'now')) NOT NULL,
-    CONSTRAINT fk_context_log__run_session_id FOREIGN KEY(run_session_id) REFERENCES run_session (id) ON DELETE CASCADE,
-    CONSTRAINT fk_context_log__host_id FOREIGN KEY(host_id) REFERENCES hosts (id) ON DELETE SET NULL,
-    CONSTRAINT ck_context_log__role CHECK (role IN ('platform', 'llm')),
-    CONSTRAINT ck_context_log__source CHECK (source IN ('start_prompt', 'end_prompt', 'console', 'llm')),
-    CONSTRAINT ck_context_log__type CHECK (type IN ('comment', 'error', 'system', 'tool')),
-    CONSTRAINT fk_context_log__attachment_id FOREIGN KEY(attachment_id) REFERENCES attachments (id) ON DELETE SET NULL
-) STRICT;
-
-CREATE INDEX ix_context_log__attachment_id ON context_log (attachment_id);
-
-CREATE INDEX ix_context_log__host_id ON context_log (host_id);
-
-CREATE INDEX ix_context_log__run_session_id_id ON context_log (run_session_id, id);
-
-CREATE INDEX ix_context_log__tx_id ON context_log (tx, id);
-
--- A file attached to a message.
-CREATE TABLE mail_attachments (
-    message_id INTEGER NOT NULL,
-    attachment_id INTEGER NOT NULL,
-    created_at TEXT DEFAULT (strftime('%Y-%m-%dT%H:%M:%f000+00:00', 'now')) NOT NULL,
-    CONSTRAINT pk_mail_attachments PRIMARY KEY (message_id, attachment_id),
-    CONSTRAINT fk_mail_attachments__message_id FOREIGN KEY(message_id) REFERENCES mail_messages (id) ON DELETE CASCADE,
-    CONSTRAINT fk_mail_attachments__attachment_id FOREIGN KEY(attachment_id) REFERENCES attachments (id) ON DELETE RESTRICT
-) STRICT;
-
-CREATE INDEX ix_mail_attachments__attachment_id ON mail_attachments (attachment_id);
-
--- A user's configuration as it was from then on.
-CREATE TABLE config_revisions (
-    id INTEGER NOT NULL PRIMARY KEY AUTOINCREMENT,
-    user_id INTEGER NOT NULL,
-    config TEXT NOT NULL,
-    changed_by_id INTEGER,
-    created_at TEXT DEFAULT (strftime('%Y-%m-%dT%H:%M:%f000+00:00', 'now')) NOT NULL,
-    CONSTRAINT fk_config_revisions__user_id FOREIGN KEY(user_id) REFERENCES users (id) ON DELETE CASCADE,
-    CONSTRAINT ck_config_revisions__config CHECK (json_valid(config)),
-    CONSTRAINT fk_config_revisions__changed_by_id FOREIGN KEY(changed_by_id) REFERENCES users (id) ON DELETE SET NULL
-) STRICT;
-
-CREATE INDEX ix_config_revisions__changed_by_id ON config_revisions (changed_by_id);
-
-CREATE INDEX ix_config_revisions__user_id_id ON config_revisions (user_id, id DESC);
-
--- A named value for agents' configurations and shells.
-CREATE TABLE variables (
-    "key" TEXT NOT NULL,
-    value TEXT,
-    secret BLOB,
-    export_to_shell INTEGER DEFAULT 0 NOT NULL,
-    sensitive INTEGER DEFAULT 0 NOT NULL,
-    created_by INTEGER,
-    updated_by INTEGER,
-    created_at TEXT DEFAULT (strftime('%Y-%m-%dT%H:%M:%f000+00:00', 'now')) NOT NULL,
-    updated_at TEXT DEFAULT (strftime('%Y-%m-%dT%H:%M:%f000+00:00', 'now')) NOT NULL,
-    CONSTRAINT pk_variables PRIMARY KEY ("key"),
-    CONSTRAINT ck_variables__key CHECK (length(key) <= 255),
-    CONSTRAINT ck_variables__export_to_shell CHECK (export_to_shell IN (0, 1)),
-    CONSTRAINT ck_variables__sensitive CHECK (sensitive IN (0, 1)),
-    CONSTRAINT fk_variables__created_by FOREIGN KEY(created_by) REFERENCES users (id) ON DELETE SET NULL,
-    CONSTRAINT fk_variables__updated_by FOREIGN KEY(updated_by) REFERENCES users (id) ON DELETE SET NULL
-) STRICT;
-
-CREATE INDEX ix_variables__created_by ON variables (created_by);
-
-CREATE INDEX ix_variables__updated_by ON variables (updated_by);

@@ -101,6 +101,10 @@ CREATE TABLE execution_logs (
 
 CREATE INDEX ix_execution_logs__tx_id ON execution_logs (tx, id);
 
+CREATE TRIGGER tr_execution_logs__number AFTER INSERT ON execution_logs WHEN NEW.tx = 0 BEGIN UPDATE execution_logs SET tx = (SELECT 1 + max(coalesce((SELECT max(tx) FROM execution_logs), 0), coalesce((SELECT seq FROM sqlite_sequence WHERE name = 'execution_logs.tx'), 0))) WHERE rowid = NEW.rowid; END;
+
+CREATE TRIGGER tr_execution_logs__keep_number AFTER DELETE ON execution_logs WHEN OLD.tx >= (SELECT 1 + max(coalesce((SELECT max(tx) FROM execution_logs), 0), coalesce((SELECT seq FROM sqlite_sequence WHERE name = 'execution_logs.tx'), 0))) BEGIN DELETE FROM sqlite_sequence WHERE name = 'execution_logs.tx'; INSERT INTO sqlite_sequence (name, seq) VALUES ('execution_logs.tx', OLD.tx); END;
+
 -- An agent at work for a user, and all it needs to go on after a pause.
 CREATE TABLE agent_sessions (
     id INTEGER NOT NULL PRIMARY KEY AUTOINCREMENT,

@@ -73,7 +73,7 @@ async def test_totals_are_by_one_thing_and_within_a_window(db: Database) -> None
 async def test_a_correction_may_be_negative_and_nothing_else(db: Database) -> None:
     cost = await db.hub.costs.append(source="console", model="m", cost=CENT)
 
-    await db.hub.costs.append(source="console", model="m", cost=-CENT, corrects_id=cost.id)
+    await db.hub.costs.correct(cost.id, cost=Decimal(0))
     with pytest.raises(BadInput, match="ck_costs__amounts"):
         await db.hub.costs.append(source="console", model="m", cost=-CENT)
 

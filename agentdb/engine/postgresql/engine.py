@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from datetime import datetime
 from functools import partial
 from typing import Any, Final, TypeVar
@@ -13,25 +13,30 @@ from sqlalchemy import Table
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from agentdb.config import Settings
-from agentdb.engine.connection import Work
+from agentdb.engine.connection import Shared, Work
 from agentdb.engine.dialects import POSTGRESQL, PooledPostgreSQL, engine_over, once
-from agentdb.engine.joining import Joiner, Undone
-from agentdb.engine.plan import Compiled, Parameters, Plan
+from agentdb.engine.plan import Parameters, Plan
 from agentdb.engine.pool import Pool
-from agentdb.engine.postgresql.connection import clean, connect, discard, milliseconds, usable
+from agentdb.engine.postgresql.answering import Answering
+from agentdb.engine.postgresql.connection import clean, connect, discard, usable
 from agentdb.engine.postgresql.copying import copy_rows
 from agentdb.engine.postgresql.errors import told_by_server, translate
+from agentdb.engine.postgresql.limits import Limits
+from agentdb.engine.postgresql.listening import SAY, News
 from agentdb.engine.postgresql.server_clock import ServerClock
-from agentdb.engine.postgresql.transaction import MOST_JOINED, PostgreSQLTransaction, changed
+from agentdb.engine.postgresql.transaction import PostgreSQLTransaction, changed
 from agentdb.engine.retrying import retrying
+from agentdb.engine.sharing import Sharing
+from agentdb.engine.watching import Watch, followed
 from agentdb.errors import AgentDBError, BadSettings
+from agentdb.keyring import Keyring
 
 T = TypeVar("T")
+C = TypeVar("C")
 R = TypeVar("R")
 Driver = Any  # asyncpg.Connection: the package carries no types
 
 OLDEST: Final = 16
-LANES: Final = 2  # measured: one leaves the server idle while rows are made, three only split the batches
 
 
 class PostgreSQL:
@@ -44,18 +49,25 @@ class PostgreSQL:
         self, arguments: Mapping[str, Any], settings: Settings, replica: Mapping[str, Any] | None = None
     ) -> None:
         self._settings = settings
+        self.keyring = Keyring.from_settings(settings)
         self._pooler = settings.pooler == "transaction"
-        self._search_path: str | None = None  # behind a pooler, where a connection cannot carry it
-        self._joining = settings.joining
+        self._limits = Limits(settings)
         self._pool = self._pool_over(arguments)
         self._replica = self._pool_over(replica) if replica is not None else None
-        self._joiners: dict[int, Joiner[list[Any], Any]] = {}
+        self._sharing = Sharing(self, joining=settings.joining)
+        self._news = News(self._say, self._listener())
+        self._answer = Answering(
+            partial(self._fetch, self._pool),
+            self._news.tell,
+            joining=settings.joining and not self._pooler,
+            most_alone=max(1, settings.pool_size // 2),
+        )
         self._clock = ServerClock(self._ask_the_time)
         self._sessions: AsyncEngine | None = None
 
     def _pool_over(self, arguments: Mapping[str, Any]) -> Pool[Driver]:
         return Pool(
-            connect=partial(connect, self._with_timeouts(arguments)),
+            connect=partial(connect, self._limits.with_timeouts(arguments)),
             usable=usable,
             clean=clean,
             discard=discard,
@@ -63,23 +75,12 @@ class PostgreSQL:
             timeout_seconds=self._settings.pool_timeout_seconds,
         )
 
-    def _with_timeouts(self, arguments: Mapping[str, Any]) -> dict[str, Any]:
-        """Return connect arguments with the server's timeouts, which a transaction pooler would refuse."""
-        merged = {**arguments, "timeout": self._settings.connect_timeout_seconds}
-        if self._pooler:
-            own = dict(merged.get("server_settings", {}))
-            self._search_path = own.pop("search_path", None)
-            return {**merged, "server_settings": own, "statement_cache_size": 0}
-        return {**merged, "server_settings": {**merged.get("server_settings", {}), **self._timeouts()}}
-
-    def _timeouts(self) -> dict[str, str]:
-        settings = self._settings
-        return {
-            "statement_timeout": milliseconds(settings.statement_timeout_seconds),
-            "default_transaction_isolation": "read committed",
-            "lock_timeout": milliseconds(settings.lock_timeout_seconds),
-            "idle_in_transaction_session_timeout": milliseconds(settings.idle_in_transaction_timeout_seconds),
-        }
+    def _listener(self) -> partial[Any] | None:
+        """Return what connects past the pooler, where that is possible."""
+        direct = self._settings.direct
+        if self._pooler and direct is self._settings.target:
+            return None
+        return partial(connect, {**direct.connect_arguments(), "timeout": self._settings.connect_timeout_seconds})
 
     async def open(self) -> None:
         """Connect once, check the server's version, and measure its clock."""
@@ -94,8 +95,9 @@ class PostgreSQL:
 
     async def close(self) -> None:
         """Let what is in flight finish, and close every connection."""
-        for joiner in self._joiners.values():
-            await joiner.close()
+        await self._sharing.close()
+        await self._answer.close()
+        await self._news.close()
         await self._clock.close()
         await self._pool.close()
         if self._replica is not None:
@@ -116,39 +118,46 @@ class PostgreSQL:
             raise translate(error) from error
         return moment
 
-    # Single statements: the server's own implicit transaction, and nothing around it
+    # Single statements: the server's own implicit transaction, and nothing around it. One that was the victim of a
+    # deadlock has stored nothing, and is run again.
 
     async def fetch_one(self, plan: Plan[T], parameters: Parameters) -> T | None:
         """Return the first row of a plan, or None."""
+        return await self._retrying(partial(self._fetch_one, plan, parameters))
+
+    async def fetch_all(self, plan: Plan[T], parameters: Parameters) -> list[T]:
+        """Return all rows of a plan."""
+        return await self._retrying(partial(self._fetch_all, plan, parameters))
+
+    async def execute(self, plan: Plan[Any], parameters: Parameters) -> int:
+        """Run a plan, and return how many rows it changed."""
+        return await self._retrying(partial(self._execute, plan, parameters))
+
+    async def _retrying(self, attempt: Callable[[], Awaitable[R]]) -> R:
+        return await retrying(attempt, attempts=self._settings.retry_attempts)
+
+    async def _fetch_one(self, plan: Plan[T], parameters: Parameters) -> T | None:
         compiled = plan.on(POSTGRESQL)
         arguments = compiled.arguments(parameters, self.now())
         try:
-            if compiled.together is not None and self._joining and not self._pooler:
-                joiner = self._joiners.get(id(compiled)) or self._joiner(compiled)
-                answer: T | None = await joiner(arguments)
-                return answer
-            return await self._one(compiled, arguments)
+            return await self._answer(compiled, arguments)
         except AgentDBError:
             raise
         except Exception as error:
             raise translate(error, plan, parameters) from error
 
-    async def _one(self, compiled: Compiled[T], arguments: Sequence[Any]) -> T | None:
-        rows = await self._fetch(self._pool, compiled.text, arguments)
-        return compiled.answer(arguments, rows[0]) if rows else None
-
-    async def fetch_all(self, plan: Plan[T], parameters: Parameters) -> list[T]:
-        """Return all rows of a plan."""
+    async def _fetch_all(self, plan: Plan[T], parameters: Parameters) -> list[T]:
         compiled = plan.on(POSTGRESQL)
         arguments = compiled.arguments(parameters, self.now())
         try:
             rows = await self._fetch(self._pool, compiled.text, arguments)
         except Exception as error:
             raise translate(error, plan, parameters) from error
+        if compiled.tells:
+            self._news.tell(compiled.tells)
         return [compiled.make(row) for row in rows]
 
-    async def execute(self, plan: Plan[Any], parameters: Parameters) -> int:
-        """Run a plan, and return how many rows it changed."""
+    async def _execute(self, plan: Plan[Any], parameters: Parameters) -> int:
         if self._pooler:
             async with self.transaction(writes=True) as transaction:
                 return await transaction.execute(plan, parameters)
@@ -164,6 +173,8 @@ class PostgreSQL:
             raise translate(error, plan, parameters) from error
         finally:
             self._pool.release(connection, clean=clean)
+        if compiled.tells:
+            self._news.tell(compiled.tells)
         return changed(status)
 
     async def _fetch(self, pool: Pool[Driver], text: str, arguments: Sequence[Any]) -> list[Any]:
@@ -174,7 +185,7 @@ class PostgreSQL:
             if self._pooler:
                 # Behind a transaction pooler parse and execute could reach two servers: only a transaction holds one.
                 async with connection.transaction():
-                    await connection.execute(self._limits())
+                    await connection.execute(self._limits.text())
                     rows: list[Any] = await connection.fetch(text, *arguments)
             else:
                 rows = await connection.fetch(text, *arguments)
@@ -185,40 +196,6 @@ class PostgreSQL:
         finally:
             pool.release(connection, clean=clean)
         return rows
-
-    def _limits(self) -> str:
-        limits = [f"SET LOCAL {name} = '{value}'" for name, value in self._timeouts().items()]
-        return "; ".join(limits + ([f"SET LOCAL search_path = {self._search_path}"] if self._search_path else []))
-
-    # Joining
-
-    def _joiner(self, compiled: Compiled[Any]) -> Joiner[list[Any], Any]:
-        # A second lane would find locked what the first is writing to, and be passed by.
-        lanes = 1 if compiled.passes_by else LANES
-        joiner: Joiner[list[Any], Any] = Joiner(
-            partial(self._one, compiled),
-            partial(self._together, compiled),
-            lanes=lanes,
-            most=MOST_JOINED,
-            most_alone=max(1, self._settings.pool_size // 2),
-            patient=False,
-        )
-        self._joiners[id(compiled)] = joiner
-        return joiner
-
-    async def _together(self, compiled: Compiled[Any], calls: Sequence[Sequence[Any]]) -> list[Any]:
-        """Answer many calls of one plan by one statement.
-
-        Raises: Undone when the server says that nothing was stored. A lost connection says nothing: the statement may
-            have been committed, and running it again could store it twice.
-        """
-        try:
-            rows = await self._fetch(self._pool, compiled.together or "", compiled.gather(calls))
-        except asyncpg.PostgresError as error:
-            if not told_by_server(error):
-                raise
-            raise Undone from error
-        return compiled.deal(calls, rows)
 
     # Several statements
 
@@ -231,8 +208,9 @@ class PostgreSQL:
             connection,
             writes=writes,
             now=self.now,
-            limits=self._limits() if self._pooler else "",
+            limits=self._limits.text() if self._pooler else "",
             sessions=self.sessions,
+            keyring=self.keyring,
         )
         clean = False
         try:
@@ -241,6 +219,8 @@ class PostgreSQL:
                 yield transaction
                 await transaction.commit()
                 clean = True
+                if transaction.tells:
+                    self._news.tell(transaction.tells)
             except Exception:
                 # Rolled back before the error arrives, so that whoever handles it finds the locks gone.
                 clean = await transaction.rollback()
@@ -256,7 +236,11 @@ class PostgreSQL:
             async with self.transaction(writes=True) as transaction:
                 return await transaction.run(work)
 
-        return await retrying(attempt, attempts=self._settings.retry_attempts)
+        return await self._retrying(attempt)
+
+    async def share(self, shared: Shared[C, R], call: C) -> R:
+        """Answer a call, in one transaction with others of its kind."""
+        return await self._sharing(shared, call)
 
     async def insert_many(self, table: Table, rows: Iterable[Mapping[str, Any]]) -> int:
         """Insert rows by COPY, all or none."""
@@ -273,6 +257,8 @@ class PostgreSQL:
             raise
         finally:
             self._pool.release(connection, clean=clean)
+        if stored and followed(table):
+            self._news.tell((table.name,))
         return stored
 
     async def stream(self, plan: Plan[T], parameters: Parameters, *, batch: int = 500) -> AsyncIterator[T]:
@@ -280,6 +266,15 @@ class PostgreSQL:
         async with self.transaction(writes=False) as transaction:
             async for row in transaction.stream(plan, parameters, batch=batch):
                 yield row
+
+    # Following
+
+    def watch(self, topic: str) -> AbstractAsyncContextManager[Watch]:
+        """Watch a followed table: what is committed from then on is noticed."""
+        return self._news.watch(topic)
+
+    async def _say(self, payload: str) -> bool:
+        return bool(await self._fetch(self._pool, SAY, (payload,)))
 
     # SQLAlchemy's way in
 

@@ -89,7 +89,9 @@ def _by_state(  # noqa: PLR0911 (one return for each kind of violation)
             return violations.refused(table, constraint)
         case "23502":
             return violations.required(table, str(getattr(error, "column_name", "") or "a column"))
-        case "40001" | "40P01" | "55P03":
+        case "55P03":
+            return Contended("a lock was not free in time; run the whole unit again", waited=True)
+        case "40001" | "40P01":
             return Contended("another transaction was in the way; run the whole unit again")
         case "0A000" if isinstance(error, asyncpg.InvalidCachedStatementError):
             return Contended("the schema changed under a prepared statement; run the whole unit again")

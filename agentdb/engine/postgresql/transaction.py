@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from datetime import datetime
 from typing import Any, Final, TypeVar
 
@@ -12,15 +12,19 @@ from sqlalchemy import Table
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
-from agentdb.engine.connection import Script, Want, Work
+from agentdb.engine.connection import Script, Shared, Want, Work
 from agentdb.engine.dialects import POSTGRESQL, LentPostgreSQL, connection_over, driver_error
 from agentdb.engine.plan import Parameters, Plan, batched
 from agentdb.engine.postgresql.copying import copy_rows
 from agentdb.engine.postgresql.errors import translate
+from agentdb.engine.sharing import alone
 from agentdb.engine.turns import Turns
+from agentdb.engine.watching import Watch, followed, refuse_in_a_unit
 from agentdb.errors import AgentDBError, BadInput, ReadOnly
+from agentdb.keyring import Keyring
 
 T = TypeVar("T")
+C = TypeVar("C")
 R = TypeVar("R")
 Driver = Any  # asyncpg.Connection: the package carries no types
 
@@ -36,6 +40,7 @@ class PostgreSQLTransaction:
         now: tells the database's present moment.
         limits: what is set behind BEGIN, in the same round trip; empty where the server knows its time-outs already.
         sessions: gives the SQLAlchemy engine whose dialect speaks through a lent connection.
+        keyring: the engine's.
     """
 
     chains = True
@@ -48,13 +53,16 @@ class PostgreSQLTransaction:
         now: Callable[[], datetime],
         limits: str,
         sessions: Callable[[], AsyncEngine],
+        keyring: Keyring,
     ) -> None:
         self._connection = connection
         self._limits = limits
         self._sessions = sessions
         self.now = now
+        self.keyring = keyring
         self._writes = writes
         self._turns = Turns()
+        self.tells: set[str] = set()  # the followed tables it has written to
 
     async def begin(self) -> None:
         """Begin: to write, or to read one snapshot."""
@@ -106,6 +114,7 @@ class PostgreSQLTransaction:
         compiled = plan.on(POSTGRESQL)
         arguments = compiled.arguments(parameters, self.now())
         self._only_if_writing(plan.name, writes=compiled.writes)
+        self.tells |= compiled.tells
         rows = await self._fetch(plan, compiled.text, arguments, parameters)
         return compiled.answer(arguments, rows[0]) if rows else None
 
@@ -114,6 +123,7 @@ class PostgreSQLTransaction:
         compiled = plan.on(POSTGRESQL)
         arguments = compiled.arguments(parameters, self.now())
         self._only_if_writing(plan.name, writes=compiled.writes)
+        self.tells |= compiled.tells
         return [compiled.make(row) for row in await self._fetch(plan, compiled.text, arguments, parameters)]
 
     async def _fetch(self, plan: Plan[Any], text: str, arguments: Sequence[Any], parameters: Parameters) -> list[Any]:
@@ -129,12 +139,17 @@ class PostgreSQLTransaction:
         compiled = plan.on(POSTGRESQL)
         arguments = compiled.arguments(parameters, self.now())
         self._only_if_writing(plan.name, writes=compiled.writes)
+        self.tells |= compiled.tells
         with self._turns.take():
             try:
                 status = await self._connection.execute(compiled.text, *arguments)
             except Exception as error:
                 raise translate(error, plan, parameters) from error
         return changed(status)
+
+    async def share(self, shared: Shared[C, R], call: C) -> R:
+        """Answer a call in this transaction."""
+        return await alone(self, shared, call)
 
     async def run(self, work: Work[R]) -> R:
         """Run a script's statements one after another; an error between them, too, leaves the unit failed."""
@@ -167,6 +182,7 @@ class PostgreSQLTransaction:
         compiled = plan.on(POSTGRESQL)
         if plan.together is None or plan.together.passes_by or compiled.together is None or len(calls) < 2:
             return [await self.fetch_one(plan, call) for call in calls]
+        self.tells |= compiled.tells
         now = self.now()
         answers: list[Any] = []
         for some in batched([compiled.arguments(call, now) for call in calls], MOST_JOINED):
@@ -177,6 +193,8 @@ class PostgreSQLTransaction:
     async def insert_many(self, table: Table, rows: Iterable[Mapping[str, Any]]) -> int:
         """Insert rows by COPY, all or none."""
         self._only_if_writing(table.name, writes=True)
+        if followed(table):
+            self.tells.add(table.name)
         with self._turns.take():
             return await copy_rows(self._connection, table, rows, self.now())
 
@@ -196,6 +214,10 @@ class PostgreSQLTransaction:
                     yield compiled.make(row)
         except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError) as error:
             raise translate(error, plan, parameters) from error
+
+    def watch(self, topic: str) -> AbstractAsyncContextManager[Watch]:
+        """Refuse: what is new is not seen from within a transaction."""
+        refuse_in_a_unit(topic)
 
     @asynccontextmanager
     async def savepoint(self) -> AsyncIterator[None]:

@@ -9,6 +9,7 @@ from sqlalchemy import DDL, CheckConstraint, Column, Index, MetaData, Table, eve
 from sqlalchemy.engine.default import DefaultDialect
 from sqlalchemy.schema import ExecutableDDLElement
 
+from agentdb.engine.functions import next_change
 from agentdb.engine.spelling import Word
 
 _quote: Final = DefaultDialect().identifier_preparer.quote
@@ -73,6 +74,27 @@ def _element(column: str) -> Any:
 def contents_index(name: str, column: str) -> Index:
     """Return an index of what JSON lists contain; only PostgreSQL has one, SQLite reads the rows."""
     return Index(name, column, postgresql_using="gin").ddl_if(dialect="postgresql")
+
+
+def number_changes(table: Table) -> None:
+    """Let SQLite number the changes of a table whose rows change: ``tx`` is above all that were there before.
+
+    PostgreSQL numbers transactions by itself. Updates set ``tx`` by `writing_transaction`; a new row is given its
+    number by a trigger, since a default cannot ask, and when the last number goes with its row, the sequence keeps it.
+    """
+    table.info["numbered"] = True
+    number, name = next_change(table.name), table.name
+    give = (
+        f"CREATE TRIGGER tr_{name}__number AFTER INSERT ON {name} WHEN NEW.tx = 0 "
+        f"BEGIN UPDATE {name} SET tx = ({number}) WHERE rowid = NEW.rowid; END"
+    )
+    keep = (
+        f"CREATE TRIGGER tr_{name}__keep_number AFTER DELETE ON {name} WHEN OLD.tx >= ({number}) "
+        f"BEGIN DELETE FROM sqlite_sequence WHERE name = '{name}.tx'; "
+        f"INSERT INTO sqlite_sequence (name, seq) VALUES ('{name}.tx', OLD.tx); END"
+    )
+    for trigger in (give, keep):
+        event.listen(table, "after_create", _on("sqlite", trigger))
 
 
 class Deletes(Enum):

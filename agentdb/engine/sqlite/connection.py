@@ -211,8 +211,11 @@ def execute(raw: sqlite3.Connection, compiled: Compiled[Any], arguments: list[An
     return max(cursor.rowcount, 0)
 
 
-def run_script(raw: sqlite3.Connection, work: Work[R], now: Any) -> R:
-    """Run a script's statements one after another."""
+def run_script(raw: sqlite3.Connection, work: Work[R], now: Any, tells: set[str]) -> R:
+    """Run a script's statements one after another.
+
+    Args: tells: takes the followed tables it writes to.
+    """
     script = work()
     answer: Any = None
     while True:
@@ -223,6 +226,7 @@ def run_script(raw: sqlite3.Connection, work: Work[R], now: Any) -> R:
             return result
         plan: Plan[Any] = step.plan
         compiled = plan.on(SQLITE)
+        tells |= compiled.tells
         if step.want is Want.EACH:
             answer = [fetch_one(raw, compiled, compiled.arguments(call, now), call) for call in step.calls]
             continue

@@ -8,7 +8,7 @@ import sqlite3
 import tempfile
 import weakref
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from datetime import datetime
 from functools import partial
 from pathlib import Path
@@ -19,29 +19,29 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from agentdb import clock
 from agentdb.config import Settings
-from agentdb.engine.connection import Work
+from agentdb.engine.connection import Shared, Work
 from agentdb.engine.dialects import SQLITE, PooledSQLite, engine_over, once
 from agentdb.engine.joining import Joiner
-from agentdb.engine.plan import Compiled, Parameters, Plan
+from agentdb.engine.plan import Parameters, Plan
 from agentdb.engine.pool import Pool
+from agentdb.engine.sharing import Sharing
 from agentdb.engine.sqlite import connection as thread
 from agentdb.engine.sqlite import writing
 from agentdb.engine.sqlite.connection import SQLiteConnection
-from agentdb.engine.sqlite.errors import translate
+from agentdb.engine.sqlite.inline import Inline, open_inline
 from agentdb.engine.sqlite.transaction import SQLiteTransaction
+from agentdb.engine.sqlite.watching import News
 from agentdb.engine.sqlite.writing import Write
+from agentdb.engine.watching import Watch, followed
 from agentdb.errors import BadSettings
+from agentdb.keyring import Keyring
 
 T = TypeVar("T")
+C = TypeVar("C")
 R = TypeVar("R")
 
 OLDEST: Final = (3, 38)
 MOST_JOINED: Final = 512
-# An inline read looks at the clock of the virtual machine every LOOK steps and is given up at the BUDGET-th look:
-# under a millisecond. SQLite counts a prepared statement's steps over all its executions, so the first look may come
-# at once.
-LOOK: Final = 4_000
-BUDGET: Final = 6
 
 
 class SQLite:
@@ -58,6 +58,7 @@ class SQLite:
 
     def __init__(self, path: Path | None, settings: Settings, *, template: Path | None = None) -> None:
         self._settings = settings
+        self.keyring = Keyring.from_settings(settings)
         self._joining = settings.joining
         self._folder: Path | None = None
         self._template = template
@@ -67,8 +68,9 @@ class SQLite:
         self._writers = self._pool(partial(self._connect, "writer", None), 1)
         self._readers = self._pool(partial(self._connect, "reader", limit), settings.sqlite_readers)
         self._joiner = Joiner(self._alone, self._together, lanes=1, most=MOST_JOINED, most_alone=1, patient=True)
-        self._inline: sqlite3.Connection | None = None
-        self._looks = 0
+        self._sharing = Sharing(self, joining=settings.joining)
+        self._inline: Inline | None = None
+        self._news = News(lambda: open_inline(self._path, self._pragmas("inline")))
         self._sessions: AsyncEngine | None = None
 
     def _pool(self, connect: Callable[[], Any], size: int) -> Pool[SQLiteConnection]:
@@ -104,7 +106,7 @@ class SQLite:
         thread.make_file(self._path)
         self._writers.release(await self._writers.acquire())
         if self._settings.sqlite_inline_reads:
-            self._inline = self._open_inline()
+            self._inline = Inline(self._path, self._pragmas("inline"))
 
     def _make_folder(self) -> None:
         memory = Path("/dev/shm")  # noqa: S108 (a private folder is made in it)
@@ -114,22 +116,11 @@ class SQLite:
         if self._template is not None:
             shutil.copyfile(self._template, self._path)
 
-    def _open_inline(self) -> sqlite3.Connection:
-        try:
-            raw = sqlite3.connect(self._path, isolation_level=None, cached_statements=thread.STATEMENTS_KEPT)
-            thread.apply_pragmas(raw, self._pragmas("inline"))
-        except sqlite3.Error as error:
-            raise translate(error) from error
-        raw.set_progress_handler(self._look, LOOK)
-        return raw
-
-    def _look(self) -> bool:
-        self._looks += 1
-        return self._looks > BUDGET
-
     async def close(self) -> None:
         """Let what is in flight finish, and end every thread."""
+        await self._sharing.close()
         await self._joiner.close()
+        self._news.close()
         if self._inline is not None:
             self._inline.close()
             self._inline = None
@@ -152,10 +143,11 @@ class SQLite:
         compiled = plan.on(SQLITE)
         arguments = compiled.arguments(parameters, clock.now())
         if compiled.writes:
-            rows = await self._write(Write(lambda raw: thread.fetch(raw, compiled, arguments, parameters), single=True))
+            work = partial(thread.fetch, compiled=compiled, arguments=arguments, values=parameters)
+            rows = await self._write(Write(work, single=True, tells=compiled.tells))
             return compiled.answer(arguments, rows[0]) if rows else None
         if plan.point and self._inline is not None:
-            found = self._read_inline(compiled, arguments)
+            found = self._inline.read(compiled, arguments)
             if found is not None:
                 return compiled.make(found[0]) if found else None
         return await self._read(lambda raw: thread.fetch_one(raw, compiled, arguments, parameters))
@@ -165,24 +157,14 @@ class SQLite:
         compiled = plan.on(SQLITE)
         arguments = compiled.arguments(parameters, clock.now())
         if compiled.writes:
-            rows = await self._write(Write(lambda raw: thread.fetch(raw, compiled, arguments, parameters), single=True))
+            work = partial(thread.fetch, compiled=compiled, arguments=arguments, values=parameters)
+            rows = await self._write(Write(work, single=True, tells=compiled.tells))
             return [compiled.answer(arguments, row) for row in rows]
         if plan.point and self._inline is not None:
-            found = self._read_inline(compiled, arguments)
+            found = self._inline.read(compiled, arguments)
             if found is not None:
                 return [compiled.make(row) for row in found]
         return await self._read(lambda raw: thread.fetch_all(raw, compiled, arguments, parameters))
-
-    def _read_inline(self, compiled: Compiled[Any], arguments: Sequence[Any]) -> list[Any] | None:
-        """Return a point read's rows, or None when a thread had better read them."""
-        raw = self._inline
-        if raw is None:
-            return None
-        self._looks = 0
-        try:
-            return raw.execute(compiled.text, arguments).fetchall()
-        except (sqlite3.Error, OverflowError, ValueError):
-            return None  # over budget, or busy, or an error that the thread will meet again and tell
 
     async def _read(self, task: thread.Task[R]) -> R:
         connection = self._readers.take() or await self._readers.acquire()
@@ -203,12 +185,18 @@ class SQLite:
         """Run a plan, and return how many rows it changed."""
         compiled = plan.on(SQLITE)
         arguments = compiled.arguments(parameters, clock.now())
-        return await self._write(Write(lambda raw: thread.execute(raw, compiled, arguments, parameters), single=True))
+        work = partial(thread.execute, compiled=compiled, arguments=arguments, values=parameters)
+        return await self._write(Write(work, single=True, tells=compiled.tells))
 
     async def run(self, work: Work[R]) -> R:
         """Run a script in one hop and one transaction."""
         now = clock.now()
-        return await self._write(Write(lambda raw: thread.run_script(raw, work, now), single=False))
+        tells: set[str] = set()
+        return await self._write(Write(lambda raw: thread.run_script(raw, work, now, tells), single=False, tells=tells))
+
+    async def share(self, shared: Shared[C, R], call: C) -> R:
+        """Answer a call, in one transaction with others of its kind."""
+        return await self._sharing(shared, call)
 
     async def insert_many(self, table: Table, rows: Iterable[Mapping[str, Any]]) -> int:
         """Insert rows with one executemany in one hop, all or none."""
@@ -216,7 +204,9 @@ class SQLite:
         if not given:
             return 0
         records = await writing.prepared(table, given, clock.now())
-        return await self._write(Write(lambda raw: writing.insert_rows(raw, table, given, records), single=False))
+        tells = (table.name,) if followed(table) else ()
+        work = partial(writing.insert_rows, table=table, given=given, records=records)
+        return await self._write(Write(work, single=False, tells=tells))
 
     async def _write(self, write: Write[R]) -> R:
         if self._joining:
@@ -225,10 +215,17 @@ class SQLite:
         return await self._alone(write)
 
     async def _alone(self, write: Write[R]) -> R:
-        return await self._on_writer(lambda raw: writing.alone(raw, write))
+        answer = await self._on_writer(lambda raw: writing.alone(raw, write))
+        if write.tells:
+            self._news.tell(write.tells)
+        return answer
 
     async def _together(self, writes: Sequence[Write[Any]]) -> list[Any]:
-        return await self._on_writer(lambda raw: writing.together(raw, writes))
+        answers = await self._on_writer(lambda raw: writing.together(raw, writes))
+        for write in writes:
+            if write.tells:
+                self._news.tell(write.tells)
+        return answers
 
     async def _on_writer(self, task: thread.Task[R]) -> R:
         connection = self._writers.take() or await self._writers.acquire()
@@ -251,13 +248,15 @@ class SQLite:
         """Begin; commit when the block is left, roll back when an error leaves it."""
         pool = self._writers if writes else self._readers
         connection = pool.take() or await pool.acquire()
-        transaction = SQLiteTransaction(connection, writes=writes, sessions=self.sessions)
+        transaction = SQLiteTransaction(connection, writes=writes, sessions=self.sessions, keyring=self.keyring)
         clean = False
         try:
             try:
                 yield transaction
                 await transaction.commit()
                 clean = True
+                if transaction.tells:
+                    self._news.tell(transaction.tells)
             except Exception:
                 clean = await transaction.rollback()
                 raise
@@ -270,6 +269,10 @@ class SQLite:
         async with self.transaction(writes=False) as transaction:
             async for row in transaction.stream(plan, parameters, batch=batch):
                 yield row
+
+    def watch(self, topic: str) -> AbstractAsyncContextManager[Watch]:
+        """Watch a followed table: what is committed from then on is noticed."""
+        return self._news.watch(topic)
 
     # SQLAlchemy's way in
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from datetime import datetime
 from functools import partial
 from typing import Any, TypeVar
@@ -14,17 +14,21 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from agentdb import clock
-from agentdb.engine.connection import Work
+from agentdb.engine.connection import Shared, Work
 from agentdb.engine.dialects import SQLITE, LentSQLite, connection_over, driver_error
 from agentdb.engine.plan import Parameters, Plan
+from agentdb.engine.sharing import alone
 from agentdb.engine.sqlite import connection as thread
 from agentdb.engine.sqlite import writing
 from agentdb.engine.sqlite.connection import SQLiteConnection
 from agentdb.engine.sqlite.errors import translate
 from agentdb.engine.turns import Turns
+from agentdb.engine.watching import Watch, followed, refuse_in_a_unit
 from agentdb.errors import AgentDBError, BadInput, ReadOnly
+from agentdb.keyring import Keyring
 
 T = TypeVar("T")
+C = TypeVar("C")
 R = TypeVar("R")
 
 
@@ -33,12 +37,21 @@ class SQLiteTransaction:
 
     chains = False
 
-    def __init__(self, connection: SQLiteConnection, *, writes: bool, sessions: Callable[[], AsyncEngine]) -> None:
+    def __init__(
+        self,
+        connection: SQLiteConnection,
+        *,
+        writes: bool,
+        sessions: Callable[[], AsyncEngine],
+        keyring: Keyring,
+    ) -> None:
         self._connection = connection
         self._sessions = sessions
+        self.keyring = keyring
         self._writes = writes
         self._begun = False
         self._turns = Turns()
+        self.tells: set[str] = set()  # the followed tables it has written to
 
     def now(self) -> datetime:
         """Return the present moment."""
@@ -94,6 +107,7 @@ class SQLiteTransaction:
         compiled = plan.on(SQLITE)
         arguments = compiled.arguments(parameters, self.now())
         self._only_if_writing(plan, writes=compiled.writes)
+        self.tells |= compiled.tells
         return await self._hop(lambda raw: thread.fetch_one(raw, compiled, arguments, parameters))
 
     async def fetch_all(self, plan: Plan[T], parameters: Parameters) -> list[T]:
@@ -101,6 +115,7 @@ class SQLiteTransaction:
         compiled = plan.on(SQLITE)
         arguments = compiled.arguments(parameters, self.now())
         self._only_if_writing(plan, writes=compiled.writes)
+        self.tells |= compiled.tells
         return await self._hop(lambda raw: thread.fetch_all(raw, compiled, arguments, parameters))
 
     async def execute(self, plan: Plan[Any], parameters: Parameters) -> int:
@@ -108,12 +123,17 @@ class SQLiteTransaction:
         compiled = plan.on(SQLITE)
         arguments = compiled.arguments(parameters, self.now())
         self._only_if_writing(plan, writes=compiled.writes)
+        self.tells |= compiled.tells
         return await self._hop(lambda raw: thread.execute(raw, compiled, arguments, parameters))
+
+    async def share(self, shared: Shared[C, R], call: C) -> R:
+        """Answer a call in this transaction."""
+        return await alone(self, shared, call)
 
     async def run(self, work: Work[R]) -> R:
         """Run a script in one hop."""
         now = self.now()
-        return await self._hop(lambda raw: thread.run_script(raw, work, now))
+        return await self._hop(lambda raw: thread.run_script(raw, work, now, self.tells))
 
     async def insert_many(self, table: Table, rows: Iterable[Mapping[str, Any]]) -> int:
         """Insert rows with one executemany, all or none."""
@@ -122,6 +142,8 @@ class SQLiteTransaction:
             return 0
         if not self._writes:
             raise ReadOnly(f"{table.name} is written to, and this unit only reads; open it with write()")
+        if followed(table):
+            self.tells.add(table.name)
         with self._turns.failing():
             records = await writing.prepared(table, given, self.now())
         return await self._hop(lambda raw: writing.insert_rows(raw, table, given, records))
@@ -135,6 +157,10 @@ class SQLiteTransaction:
         while rows := await self._hop(lambda _raw: cursor.fetchmany(batch)):
             for row in rows:
                 yield compiled.make(row)
+
+    def watch(self, topic: str) -> AbstractAsyncContextManager[Watch]:
+        """Refuse: what is new is not seen from within a transaction."""
+        refuse_in_a_unit(topic)
 
     @asynccontextmanager
     async def savepoint(self) -> AsyncIterator[None]:

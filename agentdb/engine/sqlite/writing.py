@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Generic, TypeVar
@@ -27,10 +27,12 @@ class Write(Generic[R]):
     Args:
         run: does it, on the writer's own thread; it may run again when the transaction it shared was lost.
         single: it is one statement, which SQLite undoes by itself when it fails.
+        tells: the followed tables it writes to; a script adds to them while it runs.
     """
 
     run: Callable[[sqlite3.Connection], R]
     single: bool
+    tells: Collection[str] = ()
 
 
 def alone(raw: sqlite3.Connection, write: Write[R]) -> R:

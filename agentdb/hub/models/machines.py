@@ -5,10 +5,11 @@ from __future__ import annotations
 from decimal import Decimal
 from enum import StrEnum, auto
 
-from sqlalchemy import Index, UniqueConstraint
+from sqlalchemy import CheckConstraint, Index, UniqueConstraint
 from sqlalchemy.orm import Mapped, relationship
 
 from agentdb.base import Entity, Mutable
+from agentdb.engine.schema.ddl import only_characters
 from agentdb.owners import Owner
 from agentdb.types import (
     CASCADE,
@@ -26,6 +27,7 @@ from agentdb.types import (
     money,
     ref,
     whole,
+    words,
 )
 
 
@@ -65,11 +67,15 @@ class Host(Mutable, Entity):
     """A machine that runs agents, or the supervisor."""
 
     __tablename__ = "hosts"
-    __table_args__ = (UniqueConstraint("name"), UniqueConstraint("machine_id"))
+    __table_args__ = (
+        UniqueConstraint("name"),
+        UniqueConstraint("machine_id"),
+        *only_characters("name", "A-Za-z0-9_-", name="name_characters"),
+    )
     __owner__ = Owner.installation
 
     id: Mapped[Key]
-    name: Mapped[Name]
+    name: Mapped[str] = words(length=64)
     machine_id: Mapped[Name | None]  # stays when the host is renamed
     restricted: Mapped[bool] = flag(False)  # only users assigned to it may run here
     host_type: Mapped[HostType] = choice(HostType, HostType.runner)
@@ -83,10 +89,14 @@ class UserHost(Entity):
     """A user assigned to a host."""
 
     __tablename__ = "user_hosts"
+    __table_args__ = (
+        # serves the users assigned to a host, their count, and the host's deletion
+        Index(None, "host_id", "user_id"),
+    )
     __owner__ = Owner.by("user_id")
 
     user_id: Mapped[int] = ref("users.id", CASCADE, index=False, primary_key=True)
-    host_id: Mapped[int] = ref("hosts.id", CASCADE, primary_key=True)
+    host_id: Mapped[int] = ref("hosts.id", CASCADE, index=False, primary_key=True)
 
     host: Mapped[Host] = relationship(lazy="raise")
 
@@ -122,21 +132,34 @@ class Run(Entity):
 
 
 class RunSession(Mutable, Entity):
-    """A stretch of a run, or of one of its subagents, between two resets of its context."""
+    """A stretch of a run, or of one of its subagents, between two resets of its context.
+
+    No index has a column that changes: a session changes with every line of its log and every heartbeat, and PostgreSQL
+    then writes the row alone.
+    """
 
     __tablename__ = "run_session"
-    __table_args__ = (UniqueConstraint("user_id", "run_id", "subagent_id", "session_id"),)
+    __table_args__ = (
+        # serves a user's sessions, by run
+        UniqueConstraint("user_id", "run_id", "subagent_id", "session_id"),
+        # serves all sessions, and those of one run, by run: a run is one user's
+        UniqueConstraint("run_id", "subagent_id", "session_id"),
+        # serves a host's sessions, by run, and the host's deletion
+        Index(None, "host_id", "run_id", "subagent_id", "session_id"),
+        CheckConstraint("subagent_id <= 0", name="subagent_id"),
+    )
     __owner__ = Owner.by("user_id")
 
     id: Mapped[Key]
     user_id: Mapped[int] = ref("users.id", CASCADE, index=False)
-    run_id: Mapped[int] = ref("runs.id", CASCADE)
+    run_id: Mapped[int] = ref("runs.id", CASCADE, index=False)
     subagent_id: Mapped[int] = whole(0)  # 0: the main agent; negative: a short-lived one
     session_id: Mapped[Whole]  # counts from 1 within the run
-    host_id: Mapped[int | None] = ref("hosts.id", SET_NULL)
+    host_id: Mapped[int | None] = ref("hosts.id", SET_NULL, index=False)
     last_active: Mapped[Moment]
     model_name: Mapped[Name]
     latest_log_id: Mapped[int] = whole(0)
+    latest_tx: Mapped[int] = whole(0)  # of its entries, whose tx never falls as their ids rise
     total_lines: Mapped[int] = whole(0)
     total_cost: Mapped[Decimal] = money()
 

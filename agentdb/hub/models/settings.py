@@ -12,7 +12,7 @@ from agentdb.types import CASCADE, SET_NULL, Json, Key, Name, Prose, Secret, Upd
 
 
 class ConfigRevision(Entity):
-    """A user's configuration as it was from then on."""
+    """What a user's configuration was until then."""
 
     __tablename__ = "config_revisions"
     __table_args__ = (
@@ -24,18 +24,21 @@ class ConfigRevision(Entity):
     id: Mapped[Key]
     user_id: Mapped[int] = ref("users.id", CASCADE, index=False)
     config: Mapped[Json]
-    changed_by_id: Mapped[int | None] = ref("users.id", SET_NULL)
+    changed_by_id: Mapped[int | None] = ref("users.id", SET_NULL)  # who replaced it
 
 
 class Variable(Mutable, Entity):
     """A named value for agents' configurations and shells."""
 
     __tablename__ = "variables"
+    __table_args__ = (
+        CheckConstraint("(value IS NULL OR secret IS NULL) AND (secret IS NULL OR sensitive)", name="value_or_secret"),
+    )
     __owner__ = Owner.installation
 
     key: Mapped[Name] = mapped_column(primary_key=True)
     value: Mapped[Prose | None]
-    secret: Mapped[Secret | None]  # in place of value, when sensitive
+    secret: Mapped[Secret | None]  # in place of value, when sensitive and there are keys
     export_to_shell: Mapped[bool] = flag(False)
     sensitive: Mapped[bool] = flag(False)
     created_by: Mapped[int | None] = ref("users.id", SET_NULL)

@@ -6,7 +6,7 @@ from decimal import Decimal
 from enum import StrEnum, auto
 
 from sqlalchemy import CheckConstraint, Index, UniqueConstraint
-from sqlalchemy.orm import Mapped, mapped_column, relationship
+from sqlalchemy.orm import Mapped, relationship
 
 from agentdb.base import Entity, Mutable
 from agentdb.engine.schema.ddl import Deletes, append_only, partial_index
@@ -136,6 +136,7 @@ class SpendLimit(Mutable, Entity):
     every: Mapped[int] = whole(1, 32)  # six hours are the period hour, every 6
     timezone: Mapped[str] = words("UTC")
     window_started_at: Mapped[Moment]
+    window_ends_at: Mapped[Moment | None]  # from then on, spent counts as nothing; None: never
     spent: Mapped[Decimal] = money()
     reserved: Mapped[Decimal] = money()  # survives a new window; charged to the one in which it is settled
     suspended_reason: Mapped[Prose | None]
@@ -147,15 +148,19 @@ class CostReservation(Mutable, Entity):
     """Money set aside for a call whose cost is not known yet."""
 
     __tablename__ = "cost_reservations"
-    __table_args__ = (UniqueConstraint("request_id"),)
+    __table_args__ = (
+        UniqueConstraint("request_id"),
+        # serves giving back what was never settled
+        partial_index("ix_cost_reservations__open", "expires_at", where="settled_at IS NULL"),
+    )
     __owner__ = Owner.by("user_id")
 
     id: Mapped[Key]
     user_id: Mapped[int] = ref("users.id", CASCADE)
     amount: Mapped[Money]
     request_id: Mapped[Name | None]
-    expires_at: Mapped[Moment] = mapped_column(index=True)  # serves giving back what was never settled
-    settled_at: Mapped[Moment | None]
+    expires_at: Mapped[Moment]
+    settled_at: Mapped[Moment | None]  # or given back: then it became no cost
     cost_id: Mapped[int | None] = ref("costs.id", SET_NULL)  # the row of the ledger it became
 
     charges: Mapped[list[ReservationCharge]] = relationship(

@@ -1,0 +1,111 @@
+"""``agentdb keys``: new encryption keys, rotation to the newest, and the check that every secret opens."""
+
+from __future__ import annotations
+
+from typing import Annotated, Final
+
+import typer
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+from agentdb.cli.application import Exit, app, complain, run, say, settings_of, write_json
+from agentdb.config import Settings
+from agentdb.database import Database
+from agentdb.keys import new_key
+from agentdb.rotation import Check, Rotation, Unreadable
+from agentdb.rotation import check as check_secrets
+from agentdb.rotation import rotate as rotate_secrets
+
+keys: Final = typer.Typer(help="The encryption keys of secret columns.", no_args_is_help=True)
+app.add_typer(keys, name="keys")
+
+Json = Annotated[bool, typer.Option("--json", help="Write what was done as JSON.")]
+
+
+@keys.command()
+def new() -> None:
+    """Print a fresh key, for AGENTDB_ENCRYPTION_KEYS: put it before those that are there."""
+    say(new_key())
+
+
+@keys.command()
+def rotate(context: typer.Context, json: Json = False) -> None:
+    """Seal every secret with the newest key, while others read and write.
+
+    Every process must know the new key before, and keep the old ones until this ends with 0. It may be interrupted and
+    run again. Secrets that do not open are named, stay as they are, and end it with 1.
+    """
+    rotation = run(_rotate(settings_of(context)))
+    if json:
+        write_json(rotation)
+    else:
+        _name(rotation.unreadable)
+        say(f"{rotation.resealed} secrets sealed anew with key {rotation.key}, {rotation.left} left under others")
+    if rotation.left > len(rotation.unreadable):
+        complain("a process still seals with another key; give it the newest one first, and rotate again")
+    if rotation.left:
+        raise typer.Exit(Exit.LOOK)
+
+
+@keys.command()
+def check(
+    context: typer.Context,
+    sample: Annotated[
+        int | None, typer.Option(min=1, help="Open this many of each column, taken at random.", show_default=False)
+    ] = None,
+    every: Annotated[bool, typer.Option("--all", help="Open every secret, which is what happens anyway.")] = False,
+    json: Json = False,
+) -> None:
+    """Open every secret, or a sample; name each that does not open, and end with 1 when there is one."""
+    if every and sample is not None:
+        raise typer.BadParameter("--all and --sample exclude each other")
+    found = run(_check(settings_of(context), sample))
+    if json:
+        write_json(found)
+    else:
+        _name(found.unreadable)
+        _show(found)
+    if found.unreadable:
+        raise typer.Exit(Exit.LOOK)
+
+
+async def _rotate(settings: Settings) -> Rotation:
+    async with Database(settings) as database:
+        with _bar() as bar:
+            task = bar.add_task("rotating", total=None)
+            return await rotate_secrets(
+                database, on_progress=lambda done, total: bar.update(task, completed=done, total=total)
+            )
+
+
+async def _check(settings: Settings, sample: int | None) -> Check:
+    async with Database(settings) as database:
+        with _bar() as bar:
+            task = bar.add_task("checking", total=None)
+            return await check_secrets(
+                database, sample=sample, on_progress=lambda done, total: bar.update(task, completed=done, total=total)
+            )
+
+
+def _bar() -> Progress:
+    terminal = Console(stderr=True)
+    return Progress(
+        TextColumn("{task.description}", markup=False),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        console=terminal,
+        disable=not terminal.is_terminal,
+        transient=True,
+    )
+
+
+def _name(unreadable: list[Unreadable]) -> None:
+    for secret in unreadable:
+        complain(secret.reason)
+
+
+def _show(found: Check) -> None:
+    say(f"{found.checked - len(found.unreadable)} of {found.checked} secrets open")
+    for key, count in sorted(found.keys.items()):
+        say(f"{count} are sealed with key {key}")

@@ -1,0 +1,31 @@
+"""Keeping every other writer away from a table until the end of a transaction."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from sqlalchemy import ClauseElement, Executable, Table
+from sqlalchemy.ext.compiler import compiles
+from sqlalchemy.sql.compiler import SQLCompiler
+
+
+class writers_wait(Executable, ClauseElement):  # noqa: N801 (a SQL statement)
+    """Wait until all who have written to a table are done, and let nobody begin; SQLite's one writer need not.
+
+    What is read next is complete: no row of it is still to be committed.
+    """
+
+    inherit_cache = False
+
+    def __init__(self, table: Table) -> None:
+        self.table = table
+
+
+@compiles(writers_wait, "postgresql")
+def _writers_wait_postgresql(element: writers_wait, compiler: SQLCompiler, **_: Any) -> str:
+    return f"LOCK TABLE {compiler.preparer.format_table(element.table)} IN SHARE ROW EXCLUSIVE MODE"
+
+
+@compiles(writers_wait, "sqlite")
+def _writers_wait_sqlite(_element: writers_wait, _compiler: SQLCompiler, **_: Any) -> str:
+    return "SELECT 1 WHERE 0"

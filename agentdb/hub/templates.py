@@ -1,0 +1,14 @@
+"""Templates: what a configuration leaves to variables, as ``${env.NAME}``."""
+
+from __future__ import annotations
+
+import re
+from typing import Final
+
+BULLETS: Final = "\u2022" * 6  # what is shown of a sensitive value
+_REFERENCE: Final = re.compile(r"\$\{env\.([^{}\s]+)\}")
+
+
+def references(*texts: str) -> list[str]:
+    """Return the names in ``${env.NAME}`` of some texts, each once, in their order."""
+    return list(dict.fromkeys(name for text in texts for name in _REFERENCE.findall(text)))

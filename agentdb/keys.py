@@ -1,0 +1,60 @@
+"""Encryption keys as settings hold them: how one is made, read, and refused when it is weak."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import re
+import secrets
+from itertools import pairwise
+from typing import Final
+
+from agentdb.errors import BadSettings
+
+LENGTH: Final = 32  # bytes, at least
+REMEDY: Final = 'make one with `python -c "import secrets; print(secrets.token_urlsafe(32))"`'
+
+# Of 32 random bytes about 30 differ; less than half of that is no accident.
+_DISTINCT: Final = 16
+_hex: Final = re.compile(r"(?:[0-9a-fA-F]{2})+").fullmatch
+
+
+def new_key() -> str:
+    """Return a fresh key: 32 random bytes in URL-safe base64."""
+    return secrets.token_urlsafe(LENGTH)
+
+
+def material(text: str, *, place: int) -> bytes:
+    """Return the bytes of a key.
+
+    Args:
+        text: hex, base64 or URL-safe base64, with or without padding.
+        place: the key's place in the setting, from 1: messages name it by that, and never repeat it.
+
+    Raises: BadSettings when it is shorter than 32 bytes or obviously not random.
+    """
+    key = _decoded(text, place)
+    if len(key) < LENGTH:
+        raise _weak(place, f"holds {len(key)} bytes where at least {LENGTH} are needed")
+    steps = {(after - before) % 256 for before, after in pairwise(key)}
+    if min(len(set(key)), len(steps)) < _DISTINCT:
+        raise _weak(place, "repeats itself, so it can be guessed")
+    return key
+
+
+def _decoded(text: str, place: int) -> bytes:
+    if _hex(text):
+        return bytes.fromhex(text)
+    plain = text.rstrip("=").replace("-", "+").replace("_", "/")
+    try:
+        key = base64.b64decode(plain + "=" * (-len(plain) % 4), validate=True)
+    except (binascii.Error, ValueError):
+        raise _weak(place, "is neither base64 nor hex") from None
+    # A phrase that somebody typed is base64 too: random text of this length has letters of both cases.
+    if len(key) >= LENGTH and (text == text.lower() or text == text.upper()):
+        raise _weak(place, "reads like a phrase, so it can be guessed")
+    return key
+
+
+def _weak(place: int, reason: str) -> BadSettings:
+    return BadSettings(f"AGENTDB_ENCRYPTION_KEYS: key {place} {reason}; {REMEDY}")
