@@ -12,7 +12,15 @@ from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Any, Final
 
-from benchmarks import advanced_alchemy_peer, bare_postgresql, bare_sqlite, ours, sqlalchemy_orm, tortoise_peer
+from benchmarks import (
+    advanced_alchemy_peer,
+    bare_postgresql,
+    bare_sqlite,
+    ours,
+    promises,
+    sqlalchemy_orm,
+    tortoise_peer,
+)
 from benchmarks.adapter import Adapter, Kind, Place
 from benchmarks.places import scene
 from benchmarks.report import Cell, header, table
@@ -60,16 +68,18 @@ async def _run(kinds: Sequence[Kind], rows: Sequence[Row], options: argparse.Nam
     print("# agentdb beside bare drivers and its peers", "", *told, "", sep="\n", flush=True)
     cells: list[Cell] = []
     for kind in kinds:
-        measured, scenery = await _on(kind, rows, options)
+        measured, scenery, kept = await _on(kind, rows, options)
         cells += measured
-        print(*table(scenery, measured), "", sep="\n", flush=True)
+        print(*table(scenery, measured), "", *promises.lines(kept), "", sep="\n", flush=True)
     print(f"{time.perf_counter() - began:.0f} s in all")
     if options.json is not None:
         written = json.dumps({"header": told, "cells": [cell.plain() for cell in cells]}, indent=2)
         await asyncio.to_thread(options.json.write_text, written)
 
 
-async def _on(kind: Kind, rows: Sequence[Row], options: argparse.Namespace) -> tuple[list[Cell], str]:
+async def _on(
+    kind: Kind, rows: Sequence[Row], options: argparse.Namespace
+) -> tuple[list[Cell], str, list[promises.Promise]]:
     modules = MODULES[kind]
     cells = [Cell(kind, row) for row in rows]
     async with AsyncExitStack() as stack:
@@ -86,7 +96,9 @@ async def _on(kind: Kind, rows: Sequence[Row], options: argparse.Namespace) -> t
                 first = (turn + at) % len(adapters)
                 for name, adapter in adapters[first:] + adapters[:first]:
                     cell.add(name, await _timed(cell.row, adapter, options.seconds))
-    return cells, made.told
+        own = next(adapter for _, adapter in adapters if isinstance(adapter, ours.Ours))
+        kept = await promises.keep(own.database, own.place, 5 * options.seconds)
+    return cells, made.told, kept
 
 
 async def _timed(row: Row, adapter: Adapter, seconds: float) -> float:
