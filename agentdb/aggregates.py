@@ -8,6 +8,7 @@ from typing import ClassVar
 from agentdb.catalog import CatalogRepositories
 from agentdb.conversation import ConversationRepositories
 from agentdb.engine.connection import Connection
+from agentdb.execution import ExecutionRepositories
 from agentdb.hub import HubRepositories
 from agentdb.hub.filing.folder import Folder
 from agentdb.hub.masking import KnownSecrets
@@ -59,6 +60,11 @@ class Aggregates:
     def conversation(self) -> ConversationRepositories:
         """What was said."""
         return ConversationRepositories(self._over, most=self._most)
+
+    @cached_property
+    def execution(self) -> ExecutionRepositories:
+        """What is to be done, and how it went."""
+        return ExecutionRepositories(self._over, most=self._most, in_unit=self.in_unit)
 
     @cached_property
     def reports(self) -> Reports:

@@ -35,6 +35,7 @@ from agentdb.execution.models import (
     Execution,
     ExecutionLog,
     ExecutionStatus,
+    NodeStatus,
     Workflow,
     WorkflowStatus,
 )
@@ -146,6 +147,7 @@ __all__ = [
     "Message",
     "MessageRole",
     "ModelType",
+    "NodeStatus",
     "PasskeyCredential",
     "Policy",
     "ProcessingStatus",

@@ -27,7 +27,7 @@ def context_of(key: int) -> dict[str, Any]:
 
 
 METADATA: Final = {"origin": "benchmark", "tags": ["a", "b"]}
-CONTENT: Final = {"text": "What is the weather like in Lisbon tomorrow, and do I need an umbrella?", "parts": [1, 2]}
+CONTENT: Final = [{"type": "text", "text": "What is the weather like in Lisbon tomorrow, and do I need an umbrella?"}]
 ENTRY: Final = "$ ls -la\ntotal 12\n-rw-r--r-- 1 agent agent 402 README.md"
 
 

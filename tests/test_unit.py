@@ -63,7 +63,7 @@ async def test_a_swallowed_error_makes_the_unit_refuse_and_not_commit(db: Databa
 async def test_a_swallowed_error_in_the_midst_of_a_script_leaves_nothing_of_it(db: Database) -> None:
     user = await db.supervisor.users.add(username="bob")
     conversation = await db.conversation.conversations.create(user_id=user.id)
-    said = [{"role": "user", "content": 1}, {"role": "nobody", "content": 2}]
+    said = [{"role": "user", "content": "1"}, {"role": "nobody", "content": "2"}]
 
     with pytest.raises(BadInput, match="rolled back"):
         async with db.write() as unit:

@@ -1,30 +1,51 @@
-"""Conversations: made, found, listed."""
+"""Conversations: made, found, listed, deleted and brought back."""
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator
+from datetime import datetime
 from typing import Any, Final
 
-from sqlalchemy import bindparam, select
+from sqlalchemy import Table
 
-from agentdb.conversation.models import Conversation
-from agentdb.engine.plan import Plan
-from agentdb.engine.statements import insert_unless_there
-from agentdb.errors import Conflict
-from agentdb.page import Page
-from agentdb.repository import Repository
-
-_BY_KEY: Final = Plan[Conversation](
-    select(Conversation).where(Conversation.key == bindparam("key"), Conversation.deleted_at.is_(None)),
-    name="conversations.by_key",
-    rows=Conversation,
-    point=True,
+from agentdb.conversation.changing import (
+    BY_KEY,
+    DELETE,
+    DELETE_WITH_AGENT,
+    PURGE,
+    PURGE_BATCH,
+    RENAME,
+    RESTORE,
+    SET_SUMMARY,
+    got_or_created,
+    listing_plan,
 )
+from agentdb.conversation.living import LIVE, Living, missing
+from agentdb.conversation.models import Conversation
+from agentdb.engine.columns import of
+from agentdb.errors import BadInput, Conflict, MissingReference, NotFound
+from agentdb.page import Page, values_of
+from agentdb.repository import Repository, capped, page_of
+
+_conversations: Final[Table] = Conversation.__table__  # type: ignore[assignment]
+# Columns of which more is to be kept than their value, and what keeps it.
+_ELSEWHERE: Final = {
+    "last_position": "messages.append()",
+    "last_message_at": "messages.append()",
+    "summary_message_id": "set_summary()",
+}
 
 
-class Conversations(Repository[Conversation]):
-    """A user's exchanges with agents."""
+class Conversations(Living[Conversation]):
+    """A user's exchanges with agents.
+
+    A deleted conversation is kept and can be restored, until it is purged: only `deleted`, and lists whose criteria
+    speak of ``deleted_at``, show it. Wherever ``user_id`` is given to find one, somebody else's is NotFound.
+    """
 
     model = Conversation
+    shown = LIVE
+    owned = _conversations.c.user_id == of(_conversations.c.user_id)
 
     async def create(
         self,
@@ -37,7 +58,13 @@ class Conversations(Repository[Conversation]):
     ) -> Conversation:
         """Create a conversation.
 
-        Args: key: an id of the caller's own, unique in the installation.
+        Args:
+            user_id: whose it is.
+            agent_id: with which agent.
+            title: what it is called.
+            key: an id of the caller's own, unique in the installation.
+            metadata: whatever else is known of it.
+
         Raises: Conflict when the key is taken; MissingReference for an unknown user or agent.
         """
         return await self.add(user_id=user_id, agent_id=agent_id, title=title, key=key, metadata=metadata or {})
@@ -47,31 +74,199 @@ class Conversations(Repository[Conversation]):
     ) -> tuple[Conversation, bool]:
         """Return the conversation with this key, and whether this call created it: of many at once, exactly one does.
 
-        Raises: Conflict when the conversation with this key is deleted; MissingReference for an unknown user or agent.
-        Cost: one statement when it is new, two when it was there.
+        A deleted conversation keeps its key: what somebody deleted neither comes back by itself nor is begun anew.
+
+        Raises: Conflict when the conversation with this key is deleted, or another user's; MissingReference for an
+            unknown user or agent.
+        Cost: one read when it is there; one transaction more when it is new.
         """
-        plan = insert_unless_there(Conversation, ("key",))
-        values = {"key": key, "user_id": user_id, "agent_id": agent_id, "title": title, "metadata": metadata or {}}
-        created = await self.connection.fetch_one(plan, values)
-        if created is not None:
-            return created, True
-        present = await self.by_key(key)
-        if present is None:
+        there = await self.by_key(key)
+        if there is not None:
+            present, created = there, False
+        else:
+            values = {"key": key, "user_id": user_id, "agent_id": agent_id, "title": title, "metadata": metadata or {}}
+            present, created = await self.connection.run(lambda: got_or_created(values))
+        if present.deleted_at is not None or present.user_id != user_id:
             raise Conflict(
-                f"the conversation with key {key!r} is deleted; choose another key, or restore it",
+                f"the conversation with key {key!r} is deleted or another user's; choose another key, or restore it",
                 constraint="uq_conversations__key",
             )
-        return present, False
+        return present, created
 
-    async def by_key(self, key: str) -> Conversation | None:
-        """Return the live conversation with this key, or None."""
-        return await self.connection.fetch_one(_BY_KEY, {"key": key})
+    async def by_key(self, key: str, *, user_id: int | None = None) -> Conversation | None:
+        """Return the live conversation with this key, or None.
+
+        Cost: one read by uq_conversations__key.
+        """
+        return await self.connection.fetch_one(BY_KEY, {"key": key, "user_id": user_id})
+
+    async def update(self, *key: Any, expected_version: int | None = None, **changes: Any) -> Conversation:
+        """Change columns of a live conversation, and return it.
+
+        Raises: NotFound; BadInput, also for what other calls keep; Conflict; MissingReference.
+        Cost: one statement.
+        """
+        for name in changes:
+            if name in _ELSEWHERE:
+                raise BadInput(f"conversations.{name} is not set by update(); {_ELSEWHERE[name]} moves it")
+        return await super().update(*key, expected_version=expected_version, **changes)
+
+    async def rename(self, conversation_id: int, title: str, *, user_id: int | None = None) -> Conversation:
+        """Give a conversation another title, and return it.
+
+        Raises: NotFound.
+        Cost: one statement.
+        """
+        values = {"conversation_id": conversation_id, "user_id": user_id, "title": title}
+        renamed = await self.connection.fetch_one(RENAME, values)
+        if renamed is None:
+            raise missing(conversation_id)
+        return renamed
+
+    async def set_summary(
+        self, conversation_id: int, message_id: int | None, *, user_id: int | None = None
+    ) -> Conversation:
+        """Let a message stand for all before it, and return the conversation; `messages.context` begins with it.
+
+        Args:
+            conversation_id: of which it is the summary.
+            message_id: a message of the conversation; None: nothing stands for it any more.
+            user_id: whose the conversation is.
+
+        Raises: NotFound; MissingReference when the message is not of this conversation.
+        Cost: one statement.
+        """
+        values = {"conversation_id": conversation_id, "user_id": user_id, "message_id": message_id}
+        changed = await self.connection.fetch_one(SET_SUMMARY[message_id is None], values)
+        if changed is not None:
+            return changed
+        await self.get(conversation_id, user_id=user_id)
+        raise MissingReference(
+            f"message {message_id} is not in conversation {conversation_id}; a summary is of the same conversation",
+            constraint="fk_conversations__summary_message_id",
+        )
+
+    async def exists(self, **criteria: Any) -> bool:
+        """Tell whether any conversation meets the criteria; deleted ones count, as their keys are taken."""
+        return await Repository.exists(self, **criteria)
+
+    async def count(self, **criteria: Any) -> int:
+        """Return how many live conversations meet the criteria; deleted ones where these speak of ``deleted_at``."""
+        return await Repository.count(self, **_shown(criteria))
+
+    async def page(
+        self,
+        *,
+        by: str | None = None,
+        newest_first: bool = False,
+        limit: int = 50,
+        after: str | None = None,
+        **criteria: Any,
+    ) -> Page[Conversation]:
+        """Return a page of live conversations; of deleted ones where the criteria speak of ``deleted_at``."""
+        return await Repository.page(
+            self, by=by, newest_first=newest_first, limit=limit, after=after, **_shown(criteria)
+        )
+
+    async def stream(self, **criteria: Any) -> AsyncIterator[Conversation]:
+        """Yield all live conversations; deleted ones where the criteria speak of ``deleted_at``."""
+        async for conversation in Repository.stream(self, **_shown(criteria)):
+            yield conversation
 
     async def newest(self, *, user_id: int, limit: int = 50, after: str | None = None) -> Page[Conversation]:
         """Return a user's live conversations, newest first.
 
-        Cost: one read by ix_conversations__user_id_created_at.
+        Cost: one read by ix_conversations__user_id_created_at_id.
         """
-        return await self.page(
-            by="created_at", newest_first=True, limit=limit, after=after, user_id=user_id, deleted_at=None
+        return await self._listed("created_at", user_id, limit, after)
+
+    async def recent(self, *, user_id: int, limit: int = 50, after: str | None = None) -> Page[Conversation]:
+        """Return a user's live conversations in which something was said, the one last spoken in first.
+
+        One that moves to the front while a caller turns pages is met again, or not at all.
+
+        Cost: one read by ix_conversations__user_id_last_message_at_id.
+        """
+        return await self._listed("last_message_at", user_id, limit, after)
+
+    async def deleted(self, *, user_id: int, limit: int = 50, after: str | None = None) -> Page[Conversation]:
+        """Return a user's deleted conversations that are not purged, last deleted first.
+
+        Cost: one read by ix_conversations__user_id_deleted_at_id.
+        """
+        return await self._listed("deleted_at", user_id, limit, after)
+
+    async def delete(self, conversation_id: int, *, user_id: int | None = None) -> Conversation:
+        """Delete a conversation, so that it is not shown and takes no message, and return it; `restore` undoes it.
+
+        Raises: NotFound, also when it is deleted already.
+        Cost: one statement.
+        """
+        deleted = await self.connection.fetch_one(
+            DELETE, {"conversation_id": conversation_id, "user_id": user_id, "now": self.connection.now()}
         )
+        if deleted is None:
+            raise missing(conversation_id)
+        return deleted
+
+    async def delete_with_agent(self, agent_id: int, *, user_id: int) -> int:
+        """Delete all conversations of a user with an agent, and return how many.
+
+        Cost: one statement.
+        """
+        values = {"agent_id": agent_id, "user_id": user_id, "now": self.connection.now()}
+        return await self.connection.execute(DELETE_WITH_AGENT, values)
+
+    async def restore(self, conversation_id: int, *, user_id: int | None = None) -> Conversation:
+        """Bring a deleted conversation back with all its messages, and return it.
+
+        Raises: NotFound when there is no deleted one.
+        Cost: one statement.
+        """
+        restored = await self.connection.fetch_one(RESTORE, {"conversation_id": conversation_id, "user_id": user_id})
+        if restored is None:
+            raise _not_deleted(conversation_id)
+        return restored
+
+    async def purge(self, conversation_id: int, *, user_id: int | None = None) -> None:
+        """Remove a deleted conversation for good, with its messages and resources.
+
+        Raises: NotFound when there is no deleted one.
+        Cost: one statement, which removes what belongs to it.
+        """
+        if not await self.connection.execute(PURGE, {"conversation_id": conversation_id, "user_id": user_id}):
+            raise _not_deleted(conversation_id)
+
+    async def purge_deleted(self, *, before: datetime, batch: int = 100) -> int:
+        """Remove for good all conversations that were deleted before a moment, and return how many.
+
+        Args:
+            before: when they were deleted at the latest.
+            batch: how many are removed at once: others write between two batches.
+
+        Cost: a statement for each batch, by ix_conversations__deleted_at_id.
+        """
+        values = {"before": before, "limit": capped(batch, self.most)}
+        purged = 0
+        while removed := await self.connection.execute(PURGE_BATCH, values):
+            purged += removed
+        return purged
+
+    async def _listed(self, by: str, user_id: int, limit: int, after: str | None) -> Page[Conversation]:
+        limit, listing = capped(limit, self.most), f"conversations:{by}:{user_id}"
+        values: dict[str, Any] = {"user_id": user_id, "limit": limit + 1}
+        if after is not None:
+            places = values_of(listing, after, [_conversations.c[by], _conversations.c.id])
+            values |= {f"after_{place}": value for place, value in enumerate(places)}
+        rows = await self.connection.fetch_all(listing_plan(by, after is not None), values)
+        return page_of(rows, limit, listing, [by, "id"])
+
+
+def _shown(criteria: dict[str, Any]) -> dict[str, Any]:
+    """Return criteria that deleted conversations do not meet, unless they speak of them."""
+    speaks = any(name.partition("__")[0] == "deleted_at" for name in criteria)
+    return criteria if speaks else {**criteria, "deleted_at": None}
+
+
+def _not_deleted(conversation_id: int) -> NotFound:
+    return NotFound(f"there is no deleted conversation {conversation_id}")

@@ -1,160 +1,27 @@
-"""Messages: appended without gaps by any number of writers, and read back from the end."""
+"""Messages: appended without gaps by any number of writers, and read back by position, as context, or as a tree."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from typing import Any, Final
 
-from sqlalchemy import Column, Table, bindparam, func, insert, literal_column, select, update
+from agentdb.conversation.appending import APPEND, APPEND_IF, appended, complete, edited, guards
+from agentdb.conversation.contents import checked
+from agentdb.conversation.living import missing
+from agentdb.conversation.models import Message, MessageRole
+from agentdb.conversation.readers import MessageReader, missing_message
+from agentdb.conversation.reading import THERE
+from agentdb.errors import AgentDBError, BadInput, StaleVersion
 
-from agentdb.conversation.models import Conversation, Message, MessageRole
-from agentdb.engine.columns import of
-from agentdb.engine.connection import Script, each, every, one
-from agentdb.engine.functions import among
-from agentdb.engine.plan import Plan, Together
-from agentdb.engine.statements import given_arrays, insert_one
-from agentdb.errors import BadInput, MissingReference, NotFound
-from agentdb.repository import Repository, capped
-
-_conversations: Final[Table] = Conversation.__table__  # type: ignore[assignment]
-_messages: Final[Table] = Message.__table__  # type: ignore[assignment]
-
-_GIVEN: Final[list[Column[Any]]] = [
-    _messages.c[key]
-    for key in (
-        "conversation_id",
-        "parent_id",
-        "role",
-        "content",
-        "name",
-        "tool_call_id",
-        "metadata",
-        "tokens",
-        "created_at",
-        "updated_at",
-    )
-]
-_NAMES: Final = [column.key for column in _GIVEN]
-_STORED: Final = ["conversation_id", "position", *_NAMES[1:]]
+# What appending gives a message, and nobody changes.
+_GIVEN: Final = frozenset({"id", "conversation_id", "position", "parent_id"})
 
 
-def _append_plan() -> Plan[Message]:
-    """Move the conversation's last position and store the message at it, in one statement.
+class Messages(MessageReader):
+    """What was said, in order: positions count from 1 in each conversation, without gaps, whoever writes.
 
-    Together: each conversation is moved once, by as many places as it has messages. One that somebody else has locked
-    is passed by, so that it holds up no append to another; its messages are then appended alone.
+    Wherever ``user_id`` is given, the conversation is that user's; somebody else's is NotFound.
     """
-    # The position is taken first in the text, so that parameters are numbered as the joined statement numbers them.
-    moved = (
-        update(_conversations)
-        .where(_conversations.c.id == of(_messages.c.conversation_id), _conversations.c.deleted_at.is_(None))
-        .values(
-            last_position=_conversations.c.last_position + 1,
-            last_message_at=of(_messages.c.created_at),
-            updated_at=of(_messages.c.created_at),
-        )
-        .returning(_conversations.c.id, _conversations.c.last_position)
-        .cte("moved")
-    )
-    values = select(moved.c.id, moved.c.last_position, *(of(given).label(given.key) for given in _GIVEN[1:]))
-    single = insert(_messages).from_select(_STORED, values, include_defaults=False)
-    return Plan(
-        single,
-        name="messages.append",
-        rows=Message,
-        columns=_NAMES,
-        echo=[_messages.c.id, _messages.c.position],
-        together=Together(_append_together(), passes_by=True),
-    )
-
-
-def _append_together() -> Any:
-    source = given_arrays(**{given.key: given.type for given in _GIVEN})
-    given = select(*(source.c[name] for name in _NAMES), literal_column("given.ordinal").label("ordinal")).select_from(
-        source
-    )
-    given_rows = given.cte("calls")
-    counted = (
-        select(
-            given_rows.c.conversation_id,
-            func.count().label("many"),
-            func.max(given_rows.c.created_at).label("latest"),
-        )
-        .group_by(given_rows.c.conversation_id)
-        .cte("counted")
-    )
-    locked = (
-        select(_conversations.c.id)
-        .where(_conversations.c.id.in_(select(counted.c.conversation_id)), _conversations.c.deleted_at.is_(None))
-        .order_by(_conversations.c.id)
-        .with_for_update(skip_locked=True)
-        .cte("locked")
-    )
-    moved = (
-        update(_conversations)
-        .where(_conversations.c.id == counted.c.conversation_id, _conversations.c.id == locked.c.id)
-        .values(
-            last_position=_conversations.c.last_position + counted.c.many,
-            last_message_at=counted.c.latest,
-            updated_at=counted.c.latest,
-        )
-        .returning(_conversations.c.id, (_conversations.c.last_position - counted.c.many).label("before"))
-        .cte("moved")
-    )
-    ordinal = given_rows.c.ordinal
-    place = func.row_number().over(partition_by=given_rows.c.conversation_id, order_by=ordinal)
-    placed = (
-        select(*(given_rows.c[name] for name in _NAMES), (moved.c.before + place).label("position"), ordinal)
-        .join(moved, moved.c.id == given_rows.c.conversation_id)
-        .cte("placed")
-    )
-    stored = (
-        insert(_messages)
-        .from_select(_STORED, select(*(placed.c[name] for name in _STORED)), include_defaults=False)
-        .returning(_messages.c.id, _messages.c.conversation_id, _messages.c.position)
-        .cte("stored")
-    )
-    return select(stored.c.id, stored.c.position, placed.c.ordinal).join(
-        placed,
-        (placed.c.conversation_id == stored.c.conversation_id) & (placed.c.position == stored.c.position),
-    )
-
-
-_APPEND: Final = _append_plan()
-
-_MOVE: Final = Plan[int](
-    update(_conversations)
-    .where(_conversations.c.id == bindparam("conversation_id"), _conversations.c.deleted_at.is_(None))
-    .values(
-        last_position=_conversations.c.last_position + bindparam("many"),
-        last_message_at=of(_messages.c.created_at, "now"),
-        updated_at=of(_messages.c.created_at, "now"),
-    )
-    .returning(_conversations.c.last_position),
-    name="messages.append: conversation",
-)
-
-_OWN: Final = Plan[int](
-    select(_messages.c.id).where(
-        _messages.c.conversation_id == bindparam("conversation_id"), among(_messages.c.id, "ids")
-    ),
-    name="messages.append: parents",
-)
-
-_LATEST: Final = Plan[Message](
-    select(Message)
-    .where(Message.conversation_id == bindparam("conversation_id"))
-    .order_by(Message.position.desc())
-    .limit(bindparam("limit")),
-    name="messages.latest",
-    rows=Message,
-)
-
-
-class Messages(Repository[Message]):
-    """What was said, in order: positions count from 1 in each conversation, without gaps, whoever writes."""
-
-    model = Message
 
     async def append(
         self,
@@ -167,85 +34,132 @@ class Messages(Repository[Message]):
         tool_call_id: str | None = None,
         metadata: dict[str, Any] | None = None,
         tokens: int | None = None,
+        expected_position: int | None = None,
+        user_id: int | None = None,
     ) -> Message:
         """Append one message, and return it with its position.
 
-        Raises: NotFound when there is no such live conversation; BadInput; MissingReference for a parent that is not a
-            message of this conversation.
+        Args:
+            conversation_id: whose end it becomes.
+            role: who speaks.
+            content: a text, or a list of blocks, each an object with a ``type``.
+            parent_id: the message it answers, of the same conversation.
+            name: of the speaker.
+            tool_call_id: the call that it is the result of.
+            metadata: whatever else is known of it.
+            tokens: how many it has.
+            expected_position: append only if this is the last position so far; 0: only as the first message.
+            user_id: whose the conversation is.
+
+        Raises: NotFound when there is no such live conversation; StaleVersion when another writer was first; BadInput;
+            MissingReference for a parent that is not a message of this conversation.
         Cost: one statement, which concurrent appends share, to one conversation or many; a transaction with a parent.
         """
         values = {
-            "conversation_id": conversation_id,
             "role": role,
-            "content": content,
+            "content": checked(content),
             "parent_id": parent_id,
             "name": name,
             "tool_call_id": tool_call_id,
             "metadata": metadata or {},
             "tokens": tokens,
         }
-        if self.connection.chains and parent_id is None:
-            message = await self.connection.fetch_one(_APPEND, values)
-        else:
+        asked = guards(user_id, expected_position)
+        message: Message | None
+        if not self.connection.chains or parent_id is not None:
             now = self.connection.now()
-            message = await self.connection.run(lambda: _append_steps(values, now))
+            stored = await self.connection.run(lambda: appended(conversation_id, [values], asked, now))
+            message = stored[0] if stored else None
+        elif expected_position is None and user_id is None:
+            message = await self.connection.fetch_one(APPEND, {"conversation_id": conversation_id, **values})
+        else:
+            message = await self.connection.fetch_one(
+                APPEND_IF, {"conversation_id": conversation_id, **values, **asked}
+            )
         if message is None:
-            raise NotFound(f"there is no conversation {conversation_id}, or it is deleted")
+            raise await self._refusal(conversation_id, user_id, expected_position)
         return message
 
-    async def append_many(self, conversation_id: int, messages: Iterable[Mapping[str, Any]]) -> list[Message]:
+    async def append_many(
+        self,
+        conversation_id: int,
+        messages: Iterable[Mapping[str, Any]],
+        *,
+        expected_position: int | None = None,
+        user_id: int | None = None,
+    ) -> list[Message]:
         """Append messages one after another, all or none, with nobody else's between them.
 
-        Args: messages: each with ``role`` and ``content``, and whatever else ``append`` takes.
-        Raises: NotFound when there is no such live conversation; BadInput; MissingReference.
+        Args:
+            conversation_id: whose end they become.
+            messages: each with ``role`` and ``content``, and whatever else a message has.
+            expected_position: append only if this is the last position so far.
+            user_id: whose the conversation is.
+
+        Raises: as `append`; BadInput for no message.
         Cost: one transaction; the conversation is moved once.
         """
-        given = [dict(message) for message in messages]
+        given = [complete(message) for message in messages]
         if not given:
             raise BadInput("no message to append")
-        now = self.connection.now()
-        return await self.connection.run(lambda: _append_many_steps(conversation_id, given, now))
+        now, asked = self.connection.now(), guards(user_id, expected_position)
+        stored = await self.connection.run(lambda: appended(conversation_id, given, asked, now))
+        if stored is None:
+            raise await self._refusal(conversation_id, user_id, expected_position)
+        return stored
 
-    async def latest(self, conversation_id: int, *, limit: int = 50) -> list[Message]:
-        """Return the last messages of a conversation, oldest first.
+    async def edit(
+        self,
+        message_id: int,
+        content: Any,
+        *,
+        metadata: dict[str, Any] | None = None,
+        tokens: int | None = None,
+        user_id: int | None = None,
+    ) -> Message:
+        """Say a message differently: append one beside it, under the same parent, and return that.
 
-        Cost: one read by uq_messages__conversation_id_position, whatever the conversation's length.
+        What was said stays. The new message's ``metadata.edited_from`` is the id of the old one; its role, name and
+        tool call are the old one's.
+
+        Args:
+            message_id: the message to say differently.
+            content: as for `append`.
+            metadata: of the new message; None: the old one's.
+            tokens: how many the new content has.
+            user_id: whose the conversation is.
+
+        Raises: NotFound; BadInput.
+        Cost: one transaction.
         """
-        values = {"conversation_id": conversation_id, "limit": capped(limit, self.most)}
-        messages = await self.connection.fetch_all(_LATEST, values)
-        messages.reverse()
-        return messages
+        changes = {
+            "content": checked(content),
+            "tokens": tokens,
+            **({} if metadata is None else {"metadata": metadata}),
+        }
+        now = self.connection.now()
+        message = await self.connection.run(lambda: edited(message_id, user_id, changes, now))
+        if message is None:
+            raise missing_message(message_id)
+        return message
 
+    async def update(self, *key: Any, expected_version: int | None = None, **changes: Any) -> Message:
+        """Change columns of a message, and return it; `edit` keeps what was said.
 
-def _append_steps(values: Mapping[str, Any], now: Any) -> Script[Message | None]:
-    position = yield from one(_MOVE, conversation_id=values["conversation_id"], many=1, now=now)
-    if position is None:
-        return None
-    yield from _check_parents(values["conversation_id"], [values])
-    return (yield from one(insert_one(Message), position=position, created_at=now, updated_at=now, **values))
+        Raises: NotFound; BadInput, also for its place in the conversation, which never changes.
+        Cost: one statement.
+        """
+        if fixed := _GIVEN.intersection(changes):
+            raise BadInput(f"messages.{min(fixed)} never changes; append another message")
+        if "content" in changes:
+            changes["content"] = checked(changes["content"])
+        return await super().update(*key, expected_version=expected_version, **changes)
 
-
-def _append_many_steps(conversation_id: int, given: list[dict[str, Any]], now: Any) -> Script[list[Message]]:
-    last = yield from one(_MOVE, conversation_id=conversation_id, many=len(given), now=now)
-    if last is None:
-        raise NotFound(f"there is no conversation {conversation_id}, or it is deleted")
-    yield from _check_parents(conversation_id, given)
-    rows = [
-        {"created_at": now, "updated_at": now, **values, "conversation_id": conversation_id, "position": position}
-        for position, values in enumerate(given, last - len(given) + 1)
-    ]
-    stored = yield from each(insert_one(Message), rows)
-    return [message for message in stored if message is not None]
-
-
-def _check_parents(conversation_id: int, given: Sequence[Mapping[str, Any]]) -> Script[None]:
-    """Refuse a parent that is not a message of the same conversation."""
-    parents = {message["parent_id"] for message in given if message.get("parent_id") is not None}
-    if not parents:
-        return
-    own = yield from every(_OWN, conversation_id=conversation_id, ids=sorted(parents))
-    for stranger in parents.difference(own):
-        raise MissingReference(
-            f"message {stranger} is not in conversation {conversation_id}; a parent is of the same conversation",
-            constraint="fk_messages__parent_id",
+    async def _refusal(self, conversation_id: int, user_id: int | None, expected: int | None) -> AgentDBError:
+        """Return why a conversation's row took no message."""
+        last = await self.connection.fetch_one(THERE, {"conversation_id": conversation_id, "user_id": user_id})
+        if last is None or expected is None:
+            return missing(conversation_id)
+        return StaleVersion(
+            f"conversation {conversation_id} is at position {last}, not {expected}; read what was said, and append anew"
         )

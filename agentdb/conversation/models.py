@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from enum import StrEnum, auto
 
-from sqlalchemy import UniqueConstraint
+from sqlalchemy import Index, UniqueConstraint
 from sqlalchemy.orm import Mapped, relationship
 
 from agentdb.base import Entity, Mutable
@@ -46,14 +46,25 @@ class Conversation(Mutable, Entity):
         UniqueConstraint("key"),
         UniqueConstraint("session_id"),
         # serves a user's conversations, newest first, and the user's deletion
-        descending_index("ix_conversations__user_id_created_at", "user_id", "created_at DESC"),
+        descending_index("ix_conversations__user_id_created_at_id", "user_id", "created_at DESC", "id DESC"),
         # serves a user's conversations, last spoken in first
         partial_index(
-            "ix_conversations__user_id_last_message_at",
+            "ix_conversations__user_id_last_message_at_id",
             "user_id",
             "last_message_at DESC",
-            where="deleted_at IS NULL",
+            "id DESC",
+            where="deleted_at IS NULL AND last_message_at IS NOT NULL",
         ),
+        # serves a user's deleted conversations, last deleted first
+        partial_index(
+            "ix_conversations__user_id_deleted_at_id",
+            "user_id",
+            "deleted_at DESC",
+            "id DESC",
+            where="deleted_at IS NOT NULL",
+        ),
+        # serves purging what was deleted before a moment
+        partial_index("ix_conversations__deleted_at_id", "deleted_at", "id", where="deleted_at IS NOT NULL"),
     )
     __owner__ = Owner.by("user_id")
 
@@ -87,13 +98,17 @@ class Message(Mutable, Entity):
     """Something said in a conversation."""
 
     __tablename__ = "messages"
-    __table_args__ = (UniqueConstraint("conversation_id", "position"),)
+    __table_args__ = (
+        UniqueConstraint("conversation_id", "position"),
+        # serves a message's children in order, and the message's deletion
+        Index(None, "parent_id", "position"),
+    )
     __owner__ = Owner.via("conversation_id", "conversations")
 
     id: Mapped[Key]
     conversation_id: Mapped[int] = ref("conversations.id", CASCADE, index=False)
     position: Mapped[Whole]  # given by the conversation's own update: from 1, without gaps
-    parent_id: Mapped[int | None] = ref("messages.id", SET_NULL)  # of the same conversation
+    parent_id: Mapped[int | None] = ref("messages.id", SET_NULL, index=False)  # of the same conversation
     role: Mapped[MessageRole] = choice(MessageRole)
     content: Mapped[Json]
     name: Mapped[Name | None]
@@ -110,11 +125,17 @@ class Resource(Mutable, Entity):
     """A file or a text attached to a conversation or a message, or kept by a user."""
 
     __tablename__ = "resources"
+    __table_args__ = (
+        # serves a user's resources in order, and the user's deletion
+        Index(None, "user_id", "id"),
+        # serves a conversation's resources in order, and the conversation's deletion
+        Index(None, "conversation_id", "id"),
+    )
     __owner__ = Owner.by("user_id")
 
     id: Mapped[Key]
-    user_id: Mapped[int | None] = ref("users.id", CASCADE)
-    conversation_id: Mapped[int | None] = ref("conversations.id", CASCADE)
+    user_id: Mapped[int | None] = ref("users.id", CASCADE, index=False)
+    conversation_id: Mapped[int | None] = ref("conversations.id", CASCADE, index=False)
     agent_id: Mapped[int | None] = ref("agents.id", SET_NULL)
     message_id: Mapped[int | None] = ref("messages.id", SET_NULL)
     name: Mapped[Name]

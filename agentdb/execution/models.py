@@ -40,12 +40,23 @@ class WorkflowStatus(StrEnum):
 
 
 class ExecutionStatus(StrEnum):
-    """How far an execution, or one of its nodes, has come."""
+    """How far an execution has come."""
 
     pending = auto()
     running = auto()
     completed = auto()
     failed = auto()
+    cancelled = auto()
+
+
+class NodeStatus(StrEnum):
+    """How far one attempt at a node has come."""
+
+    pending = auto()
+    running = auto()
+    completed = auto()
+    failed = auto()
+    skipped = auto()
     cancelled = auto()
 
 
@@ -85,14 +96,35 @@ class Execution(Mutable, Entity):
     __table_args__ = (
         UniqueConstraint("workflow_id", "idempotency_key"),
         # serves claiming: the most urgent of a queue, then the oldest
-        partial_index("ix_executions__ready", "queue", "priority DESC", "available_at", where="status = 'pending'"),
+        partial_index(
+            "ix_executions__ready", "queue", "priority DESC", "available_at", "id", where="status = 'pending'"
+        ),
+        # serves fair claiming: who waits in a queue, and what each would be given first
+        partial_index(
+            "ix_executions__waiting",
+            "queue",
+            "user_id",
+            "priority DESC",
+            "available_at",
+            "id",
+            where="status = 'pending'",
+        ),
+        # serves rescuing, and counting what a queue runs
+        partial_index("ix_executions__leased", "lease_expires_at", "queue", where="status = 'running'"),
+        # serves a queue's dead letters
+        partial_index("ix_executions__failed", "queue", "id", where="status = 'failed'"),
+        # serves pruning
+        partial_index("ix_executions__finished", "completed_at", where="completed_at IS NOT NULL"),
+        # serves a user's executions, the user's deletion, and whose turn it is in a queue
+        Index(None, "user_id", "queue", "started_at"),
+        {"info": {"followed": True}},  # workers are woken by a commit
     )
     __owner__ = Owner.by("user_id")
 
     id: Mapped[Key]
     uuid: Mapped[Uuid]
     workflow_id: Mapped[int] = ref("workflows.id", CASCADE, index=False)
-    user_id: Mapped[int] = ref("users.id", CASCADE)
+    user_id: Mapped[int] = ref("users.id", CASCADE, index=False)
     agent_id: Mapped[int | None] = ref("agents.id", SET_NULL)
     status: Mapped[ExecutionStatus] = choice(ExecutionStatus, ExecutionStatus.pending)
     input: Mapped[Json | None]
@@ -101,11 +133,11 @@ class Execution(Mutable, Entity):
     metadata_: Mapped[Json] = json(dict, "metadata")
     queue: Mapped[str] = words("default", 255)
     priority: Mapped[int] = whole(0, 16)  # the highest first
-    attempt: Mapped[int] = whole(0, 32)
-    max_attempts: Mapped[int] = whole(3, 32)
+    attempt: Mapped[int] = whole(0, 32)  # how often it was claimed: it never goes back, and so tells claims apart
+    max_attempts: Mapped[int] = whole(3, 32)  # the last attempt; an attempt that is given back moves it on
     available_at: Mapped[Moment]  # not claimed before
     claimed_by: Mapped[Name | None]
-    lease_expires_at: Mapped[Moment | None]
+    lease_expires_at: Mapped[Moment | None]  # kept by one that failed because it passed
     idempotency_key: Mapped[Name | None]
     cancel_requested: Mapped[bool] = flag(False)
     current_node_id: Mapped[Name | None]
@@ -127,6 +159,8 @@ class ExecutionLog(Mutable, Entity):
         UniqueConstraint("execution_id", "node_id", "attempt"),
         # serves followers, in commit order
         Index(None, "tx", "id"),
+        # serves followers of one execution
+        Index(None, "execution_id", "tx", "id"),
     )
     __mapper_args__ = {"eager_defaults": True}  # noqa: RUF012 (SQLAlchemy's own; an update moves tx)
     __owner__ = Owner.via("execution_id", "executions")
@@ -135,8 +169,8 @@ class ExecutionLog(Mutable, Entity):
     execution_id: Mapped[int] = ref("executions.id", CASCADE, index=False)
     node_id: Mapped[Name]
     node_name: Mapped[Name]
-    attempt: Mapped[int] = whole(1, 32)
-    status: Mapped[ExecutionStatus] = choice(ExecutionStatus, ExecutionStatus.pending)
+    attempt: Mapped[int] = whole(1, 32)  # the execution's, in which it was tried
+    status: Mapped[NodeStatus] = choice(NodeStatus, NodeStatus.pending)
     input: Mapped[Json | None]
     output: Mapped[Json | None]
     error: Mapped[Prose | None]

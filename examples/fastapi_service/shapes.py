@@ -77,7 +77,9 @@ class NewMessage(BaseModel):
     """A message to append."""
 
     role: MessageRole
-    content: Any = Field(description="Text, or any JSON.", examples=["Which trams go to Belém?"])
+    content: str | list[dict[str, Any]] = Field(
+        description="Text, or blocks with a type.", examples=["Which trams go to Belém?"]
+    )
     usage: Usage | None = Field(default=None, description="Charged to the conversation's user, with the message.")
 
 
@@ -87,7 +89,7 @@ class MessageShown(Shown):
     id: int
     position: int = Field(description="From 1, without gaps.")
     role: MessageRole
-    content: Any
+    content: str | list[dict[str, Any]]
     created_at: datetime
 
 

@@ -430,12 +430,16 @@ UNIQUE (session_id)
 UNIQUE (uuid)
 -- index conversations.ix_conversations__agent_id
 CREATE INDEX ix_conversations__agent_id ON conversations USING btree (agent_id)
+-- index conversations.ix_conversations__deleted_at_id
+CREATE INDEX ix_conversations__deleted_at_id ON conversations USING btree (deleted_at, id) WHERE (deleted_at IS NOT NULL)
 -- index conversations.ix_conversations__summary_message_id
 CREATE INDEX ix_conversations__summary_message_id ON conversations USING btree (summary_message_id)
--- index conversations.ix_conversations__user_id_created_at
-CREATE INDEX ix_conversations__user_id_created_at ON conversations USING btree (user_id, created_at DESC)
--- index conversations.ix_conversations__user_id_last_message_at
-CREATE INDEX ix_conversations__user_id_last_message_at ON conversations USING btree (user_id, last_message_at DESC) WHERE (deleted_at IS NULL)
+-- index conversations.ix_conversations__user_id_created_at_id
+CREATE INDEX ix_conversations__user_id_created_at_id ON conversations USING btree (user_id, created_at DESC, id DESC)
+-- index conversations.ix_conversations__user_id_deleted_at_id
+CREATE INDEX ix_conversations__user_id_deleted_at_id ON conversations USING btree (user_id, deleted_at DESC, id DESC) WHERE (deleted_at IS NOT NULL)
+-- index conversations.ix_conversations__user_id_last_message_at_id
+CREATE INDEX ix_conversations__user_id_last_message_at_id ON conversations USING btree (user_id, last_message_at DESC, id DESC) WHERE ((deleted_at IS NULL) AND (last_message_at IS NOT NULL))
 
 -- table cost_days
 CREATE TABLE cost_days
@@ -643,13 +647,15 @@ bigint DEFAULT ((pg_current_xact_id())::text)::bigint NOT NULL
 -- column execution_logs.updated_at
 timestamp with time zone DEFAULT now() NOT NULL
 -- constraint execution_logs.ck_execution_logs__status
-CHECK ((status = ANY (ARRAY['pending'::text, 'running'::text, 'completed'::text, 'failed'::text, 'cancelled'::text])))
+CHECK ((status = ANY (ARRAY['pending'::text, 'running'::text, 'completed'::text, 'failed'::text, 'skipped'::text, 'cancelled'::text])))
 -- constraint execution_logs.fk_execution_logs__execution_id
 FOREIGN KEY (execution_id) REFERENCES executions(id) ON DELETE CASCADE
 -- constraint execution_logs.pk_execution_logs
 PRIMARY KEY (id)
 -- constraint execution_logs.uq_execution_logs__execution_id_node_id_attempt
 UNIQUE (execution_id, node_id, attempt)
+-- index execution_logs.ix_execution_logs__execution_id_tx_id
+CREATE INDEX ix_execution_logs__execution_id_tx_id ON execution_logs USING btree (execution_id, tx, id)
 -- index execution_logs.ix_execution_logs__tx_id
 CREATE INDEX ix_execution_logs__tx_id ON execution_logs USING btree (tx, id)
 
@@ -723,12 +729,20 @@ UNIQUE (uuid)
 UNIQUE (workflow_id, idempotency_key)
 -- index executions.ix_executions__agent_id
 CREATE INDEX ix_executions__agent_id ON executions USING btree (agent_id)
+-- index executions.ix_executions__failed
+CREATE INDEX ix_executions__failed ON executions USING btree (queue, id) WHERE (status = 'failed'::text)
+-- index executions.ix_executions__finished
+CREATE INDEX ix_executions__finished ON executions USING btree (completed_at) WHERE (completed_at IS NOT NULL)
+-- index executions.ix_executions__leased
+CREATE INDEX ix_executions__leased ON executions USING btree (lease_expires_at, queue) WHERE (status = 'running'::text)
 -- index executions.ix_executions__parent_execution_id
 CREATE INDEX ix_executions__parent_execution_id ON executions USING btree (parent_execution_id)
 -- index executions.ix_executions__ready
-CREATE INDEX ix_executions__ready ON executions USING btree (queue, priority DESC, available_at) WHERE (status = 'pending'::text)
--- index executions.ix_executions__user_id
-CREATE INDEX ix_executions__user_id ON executions USING btree (user_id)
+CREATE INDEX ix_executions__ready ON executions USING btree (queue, priority DESC, available_at, id) WHERE (status = 'pending'::text)
+-- index executions.ix_executions__user_id_queue_started_at
+CREATE INDEX ix_executions__user_id_queue_started_at ON executions USING btree (user_id, queue, started_at)
+-- index executions.ix_executions__waiting
+CREATE INDEX ix_executions__waiting ON executions USING btree (queue, user_id, priority DESC, available_at, id) WHERE (status = 'pending'::text)
 
 -- table hosts
 CREATE TABLE hosts
@@ -1114,8 +1128,8 @@ FOREIGN KEY (parent_id) REFERENCES messages(id) ON DELETE SET NULL
 PRIMARY KEY (id)
 -- constraint messages.uq_messages__conversation_id_position
 UNIQUE (conversation_id, "position")
--- index messages.ix_messages__parent_id
-CREATE INDEX ix_messages__parent_id ON messages USING btree (parent_id)
+-- index messages.ix_messages__parent_id_position
+CREATE INDEX ix_messages__parent_id_position ON messages USING btree (parent_id, "position")
 
 -- table models
 CREATE TABLE models
@@ -1370,12 +1384,12 @@ FOREIGN KEY (user_id) REFERENCES users(id) ON DELETE CASCADE
 PRIMARY KEY (id)
 -- index resources.ix_resources__agent_id
 CREATE INDEX ix_resources__agent_id ON resources USING btree (agent_id)
--- index resources.ix_resources__conversation_id
-CREATE INDEX ix_resources__conversation_id ON resources USING btree (conversation_id)
+-- index resources.ix_resources__conversation_id_id
+CREATE INDEX ix_resources__conversation_id_id ON resources USING btree (conversation_id, id)
 -- index resources.ix_resources__message_id
 CREATE INDEX ix_resources__message_id ON resources USING btree (message_id)
--- index resources.ix_resources__user_id
-CREATE INDEX ix_resources__user_id ON resources USING btree (user_id)
+-- index resources.ix_resources__user_id_id
+CREATE INDEX ix_resources__user_id_id ON resources USING btree (user_id, id)
 
 -- table role_policies
 CREATE TABLE role_policies

@@ -443,12 +443,16 @@ UNIQUE (session_id)
 UNIQUE (uuid)
 -- index conversations.ix_conversations__agent_id
 CREATE INDEX ix_conversations__agent_id ON conversations (agent_id)
+-- index conversations.ix_conversations__deleted_at_id
+CREATE INDEX ix_conversations__deleted_at_id ON conversations (deleted_at, id) WHERE deleted_at IS NOT NULL
 -- index conversations.ix_conversations__summary_message_id
 CREATE INDEX ix_conversations__summary_message_id ON conversations (summary_message_id)
--- index conversations.ix_conversations__user_id_created_at
-CREATE INDEX ix_conversations__user_id_created_at ON conversations (user_id, created_at DESC)
--- index conversations.ix_conversations__user_id_last_message_at
-CREATE INDEX ix_conversations__user_id_last_message_at ON conversations (user_id, last_message_at DESC) WHERE deleted_at IS NULL
+-- index conversations.ix_conversations__user_id_created_at_id
+CREATE INDEX ix_conversations__user_id_created_at_id ON conversations (user_id, created_at DESC, id DESC)
+-- index conversations.ix_conversations__user_id_deleted_at_id
+CREATE INDEX ix_conversations__user_id_deleted_at_id ON conversations (user_id, deleted_at DESC, id DESC) WHERE deleted_at IS NOT NULL
+-- index conversations.ix_conversations__user_id_last_message_at_id
+CREATE INDEX ix_conversations__user_id_last_message_at_id ON conversations (user_id, last_message_at DESC, id DESC) WHERE deleted_at IS NULL AND last_message_at IS NOT NULL
 
 -- table cost_days
 CREATE TABLE cost_days STRICT
@@ -666,11 +670,13 @@ CHECK (length(node_name) <= 255)
 -- constraint execution_logs.ck_execution_logs__output
 CHECK (output IS NULL OR json_valid(output))
 -- constraint execution_logs.ck_execution_logs__status
-CHECK (status IN ('pending', 'running', 'completed', 'failed', 'cancelled'))
+CHECK (status IN ('pending', 'running', 'completed', 'failed', 'skipped', 'cancelled'))
 -- constraint execution_logs.fk_execution_logs__execution_id
 FOREIGN KEY(execution_id) REFERENCES executions (id) ON DELETE CASCADE
 -- constraint execution_logs.uq_execution_logs__execution_id_node_id_attempt
 UNIQUE (execution_id, node_id, attempt)
+-- index execution_logs.ix_execution_logs__execution_id_tx_id
+CREATE INDEX ix_execution_logs__execution_id_tx_id ON execution_logs (execution_id, tx, id)
 -- index execution_logs.ix_execution_logs__tx_id
 CREATE INDEX ix_execution_logs__tx_id ON execution_logs (tx, id)
 -- trigger execution_logs.tr_execution_logs__keep_number
@@ -764,12 +770,20 @@ UNIQUE (uuid)
 UNIQUE (workflow_id, idempotency_key)
 -- index executions.ix_executions__agent_id
 CREATE INDEX ix_executions__agent_id ON executions (agent_id)
+-- index executions.ix_executions__failed
+CREATE INDEX ix_executions__failed ON executions (queue, id) WHERE status = 'failed'
+-- index executions.ix_executions__finished
+CREATE INDEX ix_executions__finished ON executions (completed_at) WHERE completed_at IS NOT NULL
+-- index executions.ix_executions__leased
+CREATE INDEX ix_executions__leased ON executions (lease_expires_at, queue) WHERE status = 'running'
 -- index executions.ix_executions__parent_execution_id
 CREATE INDEX ix_executions__parent_execution_id ON executions (parent_execution_id)
 -- index executions.ix_executions__ready
-CREATE INDEX ix_executions__ready ON executions (queue, priority DESC, available_at) WHERE status = 'pending'
--- index executions.ix_executions__user_id
-CREATE INDEX ix_executions__user_id ON executions (user_id)
+CREATE INDEX ix_executions__ready ON executions (queue, priority DESC, available_at, id) WHERE status = 'pending'
+-- index executions.ix_executions__user_id_queue_started_at
+CREATE INDEX ix_executions__user_id_queue_started_at ON executions (user_id, queue, started_at)
+-- index executions.ix_executions__waiting
+CREATE INDEX ix_executions__waiting ON executions (queue, user_id, priority DESC, available_at, id) WHERE status = 'pending'
 
 -- table hosts
 CREATE TABLE hosts STRICT
@@ -1201,8 +1215,8 @@ FOREIGN KEY(conversation_id) REFERENCES conversations (id) ON DELETE CASCADE
 FOREIGN KEY(parent_id) REFERENCES messages (id) ON DELETE SET NULL
 -- constraint messages.uq_messages__conversation_id_position
 UNIQUE (conversation_id, position)
--- index messages.ix_messages__parent_id
-CREATE INDEX ix_messages__parent_id ON messages (parent_id)
+-- index messages.ix_messages__parent_id_position
+CREATE INDEX ix_messages__parent_id_position ON messages (parent_id, position)
 
 -- table models
 CREATE TABLE models STRICT
@@ -1493,12 +1507,12 @@ FOREIGN KEY(message_id) REFERENCES messages (id) ON DELETE SET NULL
 FOREIGN KEY(user_id) REFERENCES users (id) ON DELETE CASCADE
 -- index resources.ix_resources__agent_id
 CREATE INDEX ix_resources__agent_id ON resources (agent_id)
--- index resources.ix_resources__conversation_id
-CREATE INDEX ix_resources__conversation_id ON resources (conversation_id)
+-- index resources.ix_resources__conversation_id_id
+CREATE INDEX ix_resources__conversation_id_id ON resources (conversation_id, id)
 -- index resources.ix_resources__message_id
 CREATE INDEX ix_resources__message_id ON resources (message_id)
--- index resources.ix_resources__user_id
-CREATE INDEX ix_resources__user_id ON resources (user_id)
+-- index resources.ix_resources__user_id_id
+CREATE INDEX ix_resources__user_id_id ON resources (user_id, id)
 
 -- table role_policies
 CREATE TABLE role_policies STRICT

@@ -25,11 +25,15 @@ CREATE TABLE conversations (
 
 CREATE INDEX ix_conversations__agent_id ON conversations (agent_id);
 
+CREATE INDEX ix_conversations__deleted_at_id ON conversations (deleted_at, id) WHERE deleted_at IS NOT NULL;
+
 CREATE INDEX ix_conversations__summary_message_id ON conversations (summary_message_id);
 
-CREATE INDEX ix_conversations__user_id_created_at ON conversations (user_id, created_at DESC);
+CREATE INDEX ix_conversations__user_id_created_at_id ON conversations (user_id, created_at DESC, id DESC);
 
-CREATE INDEX ix_conversations__user_id_last_message_at ON conversations (user_id, last_message_at DESC) WHERE deleted_at IS NULL;
+CREATE INDEX ix_conversations__user_id_deleted_at_id ON conversations (user_id, deleted_at DESC, id DESC) WHERE deleted_at IS NOT NULL;
+
+CREATE INDEX ix_conversations__user_id_last_message_at_id ON conversations (user_id, last_message_at DESC, id DESC) WHERE deleted_at IS NULL AND last_message_at IS NOT NULL;
 
 -- Something said in a conversation.
 CREATE TABLE messages (
@@ -52,7 +56,7 @@ CREATE TABLE messages (
     CONSTRAINT ck_messages__role CHECK (role IN ('user', 'assistant', 'system', 'developer', 'tool'))
 );
 
-CREATE INDEX ix_messages__parent_id ON messages (parent_id);
+CREATE INDEX ix_messages__parent_id_position ON messages (parent_id, position);
 
 -- A file or a text attached to a conversation or a message, or kept by a user.
 CREATE TABLE resources (
@@ -77,11 +81,11 @@ CREATE TABLE resources (
 
 CREATE INDEX ix_resources__agent_id ON resources (agent_id);
 
-CREATE INDEX ix_resources__conversation_id ON resources (conversation_id);
+CREATE INDEX ix_resources__conversation_id_id ON resources (conversation_id, id);
 
 CREATE INDEX ix_resources__message_id ON resources (message_id);
 
-CREATE INDEX ix_resources__user_id ON resources (user_id);
+CREATE INDEX ix_resources__user_id_id ON resources (user_id, id);
 
 ALTER TABLE conversations ADD CONSTRAINT fk_conversations__summary_message_id FOREIGN KEY(summary_message_id) REFERENCES messages (id) ON DELETE SET NULL;
 

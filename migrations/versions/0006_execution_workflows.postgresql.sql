@@ -57,11 +57,19 @@ CREATE TABLE executions (
 
 CREATE INDEX ix_executions__agent_id ON executions (agent_id);
 
+CREATE INDEX ix_executions__failed ON executions (queue, id) WHERE status = 'failed';
+
+CREATE INDEX ix_executions__finished ON executions (completed_at) WHERE completed_at IS NOT NULL;
+
+CREATE INDEX ix_executions__leased ON executions (lease_expires_at, queue) WHERE status = 'running';
+
 CREATE INDEX ix_executions__parent_execution_id ON executions (parent_execution_id);
 
-CREATE INDEX ix_executions__ready ON executions (queue, priority DESC, available_at) WHERE status = 'pending';
+CREATE INDEX ix_executions__ready ON executions (queue, priority DESC, available_at, id) WHERE status = 'pending';
 
-CREATE INDEX ix_executions__user_id ON executions (user_id);
+CREATE INDEX ix_executions__user_id_queue_started_at ON executions (user_id, queue, started_at);
+
+CREATE INDEX ix_executions__waiting ON executions (queue, user_id, priority DESC, available_at, id) WHERE status = 'pending';
 
 -- One attempt at one node of an execution.
 CREATE TABLE execution_logs (
@@ -83,8 +91,10 @@ CREATE TABLE execution_logs (
     CONSTRAINT pk_execution_logs PRIMARY KEY (id),
     CONSTRAINT uq_execution_logs__execution_id_node_id_attempt UNIQUE (execution_id, node_id, attempt),
     CONSTRAINT fk_execution_logs__execution_id FOREIGN KEY(execution_id) REFERENCES executions (id) ON DELETE CASCADE,
-    CONSTRAINT ck_execution_logs__status CHECK (status IN ('pending', 'running', 'completed', 'failed', 'cancelled'))
+    CONSTRAINT ck_execution_logs__status CHECK (status IN ('pending', 'running', 'completed', 'failed', 'skipped', 'cancelled'))
 );
+
+CREATE INDEX ix_execution_logs__execution_id_tx_id ON execution_logs (execution_id, tx, id);
 
 CREATE INDEX ix_execution_logs__tx_id ON execution_logs (tx, id);
 

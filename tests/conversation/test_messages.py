@@ -23,7 +23,7 @@ async def test_appends_of_64_tasks_have_positions_without_gaps(db: Database) -> 
     other = (await db.conversation.conversations.create(user_id=1)).id
 
     messages = await asyncio.gather(
-        *(db.conversation.messages.append(one if n % 3 else other, "user", {"n": n}) for n in range(64))
+        *(db.conversation.messages.append(one if n % 3 else other, "user", f"message {n}") for n in range(64))
     )
 
     for conversation in (one, other):
@@ -33,7 +33,7 @@ async def test_appends_of_64_tasks_have_positions_without_gaps(db: Database) -> 
         assert stored.last_position == len(own)
         assert stored.last_message_at in {message.created_at for message in own}
     for number, message in enumerate(messages):
-        assert (await db.conversation.messages.get(message.id)).content == {"n": number}
+        assert (await db.conversation.messages.get(message.id)).content == f"message {number}"
 
 
 async def test_two_databases_on_one_conversation_leave_no_gaps(database_url: str) -> None:
@@ -41,7 +41,7 @@ async def test_two_databases_on_one_conversation_leave_no_gaps(database_url: str
         conversation = await _conversation(one)
 
         messages = await asyncio.gather(
-            *((one, other)[n % 2].conversation.messages.append(conversation, "user", n) for n in range(64))
+            *((one, other)[n % 2].conversation.messages.append(conversation, "user", str(n)) for n in range(64))
         )
 
     assert sorted(message.position for message in messages) == list(range(1, 65))
@@ -49,7 +49,7 @@ async def test_two_databases_on_one_conversation_leave_no_gaps(database_url: str
 
 async def test_several_messages_are_appended_with_nobody_elses_between(db: Database) -> None:
     conversation = await _conversation(db)
-    three = [{"role": "user", "content": n} for n in range(3)]
+    three = [{"role": "user", "content": str(n)} for n in range(3)]
 
     appended: list[Any] = await asyncio.gather(
         *(db.conversation.messages.append_many(conversation, three) for _ in range(8)),
@@ -69,8 +69,8 @@ async def test_a_refused_message_moves_nothing(db: Database) -> None:
     append = db.conversation.messages.append
     calls: list[tuple[type[Exception], Any]] = [
         (BadInput, append(conversation, "nobody", "x")),
-        (BadInput, append(conversation, "user", float("nan"))),
-        (BadInput, append(conversation, "user", None)),
+        (BadInput, append(conversation, "user", [{"type": "text", "text": float("nan")}])),
+        (BadInput, append(conversation, "user", "a\0b")),
         (MissingReference, append(conversation, "user", "x", parent_id=99)),
         (BadInput, db.conversation.messages.append_many(conversation, [])),
         (BadInput, db.conversation.messages.append_many(conversation, [{"role": "user"}])),
@@ -94,21 +94,20 @@ async def test_a_deleted_conversation_takes_no_message(db: Database) -> None:
 
 async def test_the_latest_messages_come_oldest_first(db: Database) -> None:
     conversation = await _conversation(db)
-    await db.conversation.messages.append_many(conversation, [{"role": "user", "content": n} for n in range(10)])
+    await db.conversation.messages.append_many(conversation, [{"role": "user", "content": str(n)} for n in range(10)])
 
     latest = await db.conversation.messages.latest(conversation, limit=3)
 
     assert [message.position for message in latest] == [8, 9, 10]
-    assert await db.conversation.messages.latest(4_711) == []
 
 
 async def test_an_appended_message_equals_what_a_read_gives(db: Database) -> None:
     conversation = await _conversation(db)
-    content = {"text": "é", "parts": [1, None, 2.5]}
+    content = [{"type": "text", "text": "é", "parts": [1, None, 2.5]}]
 
     message = await db.conversation.messages.append(conversation, "tool", content, name="n", tool_call_id="t", tokens=7)
     read = await db.conversation.messages.get(message.id)
-    content["text"] = "changed"
+    content[0]["text"] = "changed"
 
     for attribute in message.__mapper__.column_attrs:
         assert getattr(message, attribute.key) == getattr(read, attribute.key), attribute.key

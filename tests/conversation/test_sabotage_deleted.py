@@ -15,10 +15,11 @@ async def test_appends_at_once_to_a_deleted_conversation_are_all_refused(db: Dat
     await db.conversation.conversations.update(conversation.id, deleted_at=clock.now())
 
     answers = await asyncio.gather(
-        *(db.conversation.messages.append(conversation.id, "user", number) for number in range(20)),
+        *(db.conversation.messages.append(conversation.id, "user", str(number)) for number in range(20)),
         return_exceptions=True,
     )
 
     assert all(isinstance(answer, NotFound) for answer in answers)
     assert await db.conversation.messages.count() == 0
-    assert (await db.conversation.conversations.get(conversation.id)).last_position == 0
+    deleted = await db.conversation.conversations.page(deleted_at__ne=None)
+    assert [one.last_position for one in deleted.items] == [0]

@@ -14,7 +14,7 @@ async def test_appends_answered_together_continue_where_the_conversation_was(db:
 
     # The first two are run alone and keep the lanes busy, so that the rest is one batch.
     first = [asyncio.create_task(db.conversation.messages.append(other.id, "user", "a")) for other in others]
-    rest = [asyncio.create_task(db.conversation.messages.append(conversation.id, "user", n)) for n in range(20)]
+    rest = [asyncio.create_task(db.conversation.messages.append(conversation.id, "user", str(n))) for n in range(20)]
     await asyncio.gather(*first)
     appended = await asyncio.gather(*rest)
 

@@ -129,7 +129,7 @@ async def test_a_missing_conversation_among_joined_appends_is_told_to_its_caller
 
     answers = await asyncio.gather(
         *(
-            db.conversation.messages.append(conversation.id if number % 3 else 4_711, "user", number)
+            db.conversation.messages.append(conversation.id if number % 3 else 4_711, "user", str(number))
             for number in range(30)
         ),
         return_exceptions=True,
@@ -228,7 +228,7 @@ async def test_an_append_to_one_conversation_does_not_wait_for_another_that_is_l
 
     async with db.write() as unit:
         await unit.conversation.messages.append(locked.id, "user", "held")
-        waiting = [asyncio.ensure_future(db.conversation.messages.append(locked.id, "user", n)) for n in range(4)]
+        waiting = [asyncio.ensure_future(db.conversation.messages.append(locked.id, "user", str(n))) for n in range(4)]
         await asyncio.sleep(0.05)
         async with asyncio.timeout(1):
             stored = await asyncio.ensure_future(db.conversation.messages.append(free.id, "user", "free"))

@@ -39,7 +39,7 @@ async def test_a_conversation_from_beginning_to_bill(client: httpx.AsyncClient) 
     conversation = await begin(client, user, title="a trip")
     question = await client.post(f"{conversation}/messages", json={"role": "user", "content": "Which tram?"})
     usage = {"model": "gpt-4o", "cost": "0.000000125", "input_tokens": 12, "output_tokens": 3}
-    reply = {"role": "assistant", "content": {"text": "28"}, "usage": usage}
+    reply = {"role": "assistant", "content": [{"type": "text", "text": "28"}], "usage": usage}
     for _ in range(2):
         answer = await client.post(f"{conversation}/messages", json=reply)
         assert answer.status_code == 201, answer.text
@@ -50,7 +50,7 @@ async def test_a_conversation_from_beginning_to_bill(client: httpx.AsyncClient) 
     assert user["email"] == "alice@example.org"
     assert question.json()["position"] == 1
     assert [message["position"] for message in messages] == [1, 2, 3]
-    assert messages[1]["content"] == {"text": "28"}
+    assert messages[1]["content"] == [{"type": "text", "text": "28"}]
     assert spend == {"calls": 2, "input_tokens": 24, "output_tokens": 6, "cost": "0.000000250"}
     assert (listed["items"][0]["message_count"], listed["next"]) == (3, None)
 

@@ -1,0 +1,112 @@
+"""How conversations are found by key, listed and changed: each a statement whose condition is the row's own."""
+
+from __future__ import annotations
+
+from functools import cache
+from typing import Any, Final
+
+from sqlalchemy import Table, bindparam, delete, exists, select, update
+from sqlalchemy.sql import ColumnElement
+
+from agentdb.conversation.living import LIVE, OWN
+from agentdb.conversation.models import Conversation, Message
+from agentdb.criteria import beyond
+from agentdb.engine.columns import of
+from agentdb.engine.connection import Script, one
+from agentdb.engine.plan import Plan
+from agentdb.engine.statements import insert_unless_there
+
+_conversations: Final[Table] = Conversation.__table__  # type: ignore[assignment]
+_messages: Final[Table] = Message.__table__  # type: ignore[assignment]
+
+_THIS: Final = _conversations.c.id == of(_conversations.c.id, "conversation_id")
+_DELETED: Final = _conversations.c.deleted_at.is_not(None)
+
+BY_KEY: Final = Plan[Conversation](
+    select(Conversation).where(_conversations.c.key == of(_conversations.c.key), LIVE, OWN),
+    name="conversations.by_key",
+    rows=Conversation,
+    point=True,
+)
+_ANY_BY_KEY: Final = Plan[Conversation](
+    select(Conversation).where(_conversations.c.key == of(_conversations.c.key)),
+    name="conversations.get_or_create: present",
+    rows=Conversation,
+)
+
+
+def got_or_created(values: dict[str, Any]) -> Script[tuple[Conversation, bool]]:
+    """Within a script: create a conversation, or find the one that has its key, deleted or not."""
+    while True:
+        created: Conversation | None = yield from one(insert_unless_there(Conversation, ("key",)), **values)
+        if created is not None:
+            return created, True
+        present: Conversation | None = yield from one(_ANY_BY_KEY, key=values["key"])
+        if present is not None:  # else it was purged in between
+            return present, False
+
+
+@cache
+def listing_plan(by: str, after: bool) -> Plan[Conversation]:
+    """Return the plan of a page of a user's conversations, the latest first: deleted ones by when they were."""
+    order = [_conversations.c[by], _conversations.c.id]
+    shown: list[ColumnElement[bool]] = [_DELETED] if by == "deleted_at" else [LIVE]
+    if by == "last_message_at":
+        shown.append(_conversations.c.last_message_at.is_not(None))
+    if after:
+        shown.append(beyond(order, newest_first=True))
+    statement = select(Conversation).where(_conversations.c.user_id == of(_conversations.c.user_id), *shown)
+    statement = statement.order_by(*(column.desc() for column in order)).limit(bindparam("limit"))
+    return Plan(statement, name=f"conversations by {by}", rows=Conversation)
+
+
+def _changing(name: str, *conditions: Any, **values: Any) -> Plan[Conversation]:
+    statement = update(_conversations).where(_THIS, OWN, *conditions).values(**values).returning(_conversations)
+    return Plan(statement, name=f"conversations.{name}", rows=Conversation)
+
+
+_NOW: Final = of(_conversations.c.deleted_at, "now")
+
+RENAME: Final = _changing("rename", LIVE, title=of(_conversations.c.title))
+DELETE: Final = _changing("delete", LIVE, deleted_at=_NOW)
+RESTORE: Final = _changing("restore", _DELETED, deleted_at=None)
+
+_summary: Final = of(_conversations.c.summary_message_id, "message_id")
+_in_conversation: Final = exists(
+    select(_messages.c.id).where(_messages.c.id == _summary, _messages.c.conversation_id == _conversations.c.id)
+)
+# By whether there is to be none.
+SET_SUMMARY: Final = {
+    False: _changing("set_summary", LIVE, _in_conversation, summary_message_id=_summary),
+    True: _changing("set_summary", LIVE, summary_message_id=_summary),
+}
+
+DELETE_WITH_AGENT: Final = Plan[None](
+    update(_conversations)
+    .where(
+        _conversations.c.user_id == of(_conversations.c.user_id),
+        _conversations.c.agent_id == of(_conversations.c.agent_id),
+        LIVE,
+    )
+    .values(deleted_at=_NOW),
+    name="conversations.delete_with_agent",
+)
+
+PURGE: Final = Plan[None](delete(_conversations).where(_THIS, OWN, _DELETED), name="conversations.purge")
+
+_OVERDUE: Final = _conversations.c.deleted_at < of(_conversations.c.deleted_at, "before")
+# One that somebody restores right now is left; the condition is looked at again on the row itself.
+PURGE_BATCH: Final = Plan[None](
+    delete(_conversations).where(
+        _conversations.c.id.in_(
+            select(_conversations.c.id)
+            .where(_OVERDUE, _DELETED)
+            .order_by(_conversations.c.deleted_at, _conversations.c.id)
+            .limit(bindparam("limit"))
+            .with_for_update(skip_locked=True)
+            .correlate(None)
+        ),
+        _OVERDUE,
+    ),
+    name="conversations.purge_deleted",
+)

@@ -1,0 +1,25 @@
+"""What a message may say."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from agentdb.errors import BadInput
+
+
+def checked(content: Any) -> Any:
+    """Return a message's content as it was given: a text, or a list of blocks, each an object with a ``type``.
+
+    Raises: BadInput for anything else.
+    """
+    if isinstance(content, str):
+        return content
+    if not isinstance(content, list):
+        raise BadInput(f"messages.content is a text or a list of blocks, not {type(content).__name__}")
+    for place, block in enumerate(content):
+        if not isinstance(block, Mapping):
+            raise BadInput(f"messages.content: block {place} is an object with a type, not {type(block).__name__}")
+        if not isinstance(block.get("type"), str) or not block["type"]:
+            raise BadInput(f"messages.content: block {place} has no type; give one, such as 'text'")
+    return content

@@ -1,0 +1,239 @@
+"""A worker's desk: the claims it holds, whose leases are kept, and how new ones come to lie on it."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import random
+from collections.abc import Callable, Iterable
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from datetime import datetime
+from typing import Any, Final
+
+from sqlalchemy import func, select
+
+from agentdb.engine.plan import Plan
+from agentdb.engine.watching import Watch
+from agentdb.errors import AgentDBError, Unavailable
+from agentdb.execution.claiming import OF_QUEUE, URGENCY, WAITS
+from agentdb.execution.models import ExecutionStatus
+from agentdb.execution.queued import Queued
+from agentdb.execution.records import Claim, Hold
+from agentdb.execution.standing import executions, is_now
+
+POLL_SECONDS: Final = 20.0
+SHORTEST_SECONDS: Final = 0.001
+SOON_SECONDS: Final = 0.01
+LONGEST_DEAF_SECONDS: Final = 0.5
+FIRST_PAUSE_SECONDS: Final = 0.1
+LONGEST_PAUSE_SECONDS: Final = 5.0
+BEATS_PER_LEASE: Final = 3
+
+Key = tuple[int, int]
+
+_logger: Final = logging.getLogger("agentdb")
+
+
+@dataclass(frozen=True, slots=True)
+class _Next:
+    """When something is due: an execution of the queue may be claimed, or a lease of any queue ends."""
+
+    available_at: datetime | None
+    lease_expires_at: datetime | None
+
+
+def _next_plan() -> Plan[_Next]:
+    ready = select(executions.c.available_at).where(*WAITS).order_by(*URGENCY).limit(1)
+    waiting = select(func.min(executions.c.available_at)).where(OF_QUEUE, is_now(ExecutionStatus.pending))
+    leased = select(func.min(executions.c.lease_expires_at)).where(is_now(ExecutionStatus.running))
+    # All that waits is looked through only when none of it is ready: a queue with a limit may be long.
+    available = func.coalesce(ready.scalar_subquery(), waiting.scalar_subquery(), type_=executions.c.available_at.type)
+    return Plan(select(available, leased.scalar_subquery()), name="executions.next", rows=_Next)
+
+
+_NEXT: Final = _next_plan()
+
+
+@dataclass(frozen=True, slots=True)
+class Terms:
+    """How a worker works.
+
+    Attributes:
+        worker: its name.
+        queue: whose executions it takes.
+        concurrency: how many it holds at once.
+        lease_seconds: how long it may be silent before others take over.
+        fair, most_running: as `Claims.claim`.
+    """
+
+    worker: str
+    queue: str
+    concurrency: int
+    lease_seconds: float
+    fair: bool
+    most_running: int | None
+
+
+class Desk:
+    """The claims of one worker.
+
+    Args:
+        repository: where they come from; the database itself, not a unit.
+        terms: how the worker works.
+        watch: wakes it when executions may have changed.
+    """
+
+    def __init__(self, repository: Queued, terms: Terms, watch: Watch) -> None:
+        self._executions = repository
+        self._terms = terms
+        self._watch = watch
+        self._held: dict[Key, Claim] = {}
+        self._room = asyncio.Event()
+        self._deaf_seconds = 0.0
+        self._busy = False  # there may be more where the last claims came from
+
+    @property
+    def held(self) -> list[Claim]:
+        """The claims it holds."""
+        return list(self._held.values())
+
+    def holds(self, claim: Claim) -> bool:
+        """Tell whether it still holds a claim."""
+        return (claim.id, claim.attempt) in self._held
+
+    # Taking
+
+    async def more(self) -> list[Claim]:
+        """Wait until there is room and something to do, and claim it; while the database is away, wait longer.
+
+        Raises: Unavailable when it is closed.
+        """
+        pause = FIRST_PAUSE_SECONDS
+        while True:
+            try:
+                await self._wait_for_room()
+                if not self._busy:
+                    await self._rest(vain=False)
+                while not (claims := await self._claim()):
+                    await self._rest(vain=True)
+            except Unavailable:
+                # Not more often when it is told: that it is told does not mean that it answers.
+                await asyncio.sleep(pause * random.uniform(0.5, 1.0))  # noqa: S311 (spreads workers)
+                await self._watch.wait(SOON_SECONDS)  # says when the database is closed
+                pause = min(2 * pause, LONGEST_PAUSE_SECONDS)
+            else:
+                self._deaf_seconds = 0.0
+                self._busy = len(self._held) >= self._terms.concurrency
+                return claims
+
+    async def _wait_for_room(self) -> None:
+        while len(self._held) >= self._terms.concurrency:
+            self._room.clear()
+            await self._room.wait()
+
+    async def _claim(self) -> list[Claim]:
+        """Claim as many as there is room for: also when cancelled, no claim is lost on the way."""
+        terms = self._terms
+        asking = asyncio.ensure_future(
+            self._executions.claim(
+                terms.worker,
+                queue=terms.queue,
+                n=terms.concurrency - len(self._held),
+                lease_seconds=terms.lease_seconds,
+                fair=terms.fair,
+                most_running=terms.most_running,
+            )
+        )
+        try:
+            return self._put(await asyncio.shield(asking))
+        except asyncio.CancelledError:
+            with suppress(Exception):
+                self._put(await asking)
+            raise
+
+    def _put(self, claims: Iterable[Claim]) -> list[Claim]:
+        return [self._held.setdefault((claim.id, claim.attempt), self._kept(claim)) for claim in claims]
+
+    def _kept(self, claim: Claim) -> Claim:
+        return replace(claim, hold=Hold(lambda: self.drop(claim)))
+
+    def drop(self, claim: Claim) -> None:
+        """Hold a claim no longer."""
+        if self._held.pop((claim.id, claim.attempt), None) is not None:
+            self._room.set()
+
+    async def _rest(self, *, vain: bool) -> None:
+        """Wait until there is something to claim. It only reads: a claim in vain would wake all who rest.
+
+        Args: vain: what is there to be claimed could not be had: enough of the queue runs, or others have it locked.
+        """
+        while True:
+            due, now = await self._next()
+            if await self._rescued(due, now) or (_past(due.available_at, now) and not vain):
+                return
+            vain = False
+            moments = [moment for moment in (due.available_at, due.lease_expires_at) if moment is not None]
+            seconds = [max((moment - now).total_seconds(), SHORTEST_SECONDS) for moment in moments if moment > now]
+            poll = POLL_SECONDS * random.uniform(0.8, 1.0)  # noqa: S311 (spreads workers)
+            if not await self._watch.wait(min([poll, *seconds])):
+                self._deaf_seconds = 0.0
+                continue
+            # Told in vain, as others were quicker or it was a heartbeat, it does not react at once the next time.
+            await asyncio.sleep(self._deaf_seconds)
+            self._deaf_seconds = min(max(2 * self._deaf_seconds, SOON_SECONDS), LONGEST_DEAF_SECONDS)
+
+    async def _next(self) -> tuple[_Next, datetime]:
+        connection = self._executions.connection
+        now = connection.now()
+        due: _Next | None = await connection.fetch_one(_NEXT, {"queue": self._terms.queue, "now": now})
+        return due or _Next(None, None), now
+
+    async def _rescued(self, due: _Next, now: datetime) -> bool:
+        """Take over from workers that are silent, and tell whether there were any."""
+        return _past(due.lease_expires_at, now) and bool(await self._executions.rescue())
+
+    # Keeping
+
+    async def keep(self, lost: Callable[[Claim], Any], cancelling: Callable[[Claim], Any]) -> None:
+        """Extend the leases of what is held, for ever, and take over from workers that are silent.
+
+        Args: lost, cancelling: told of each such claim.
+        """
+        rest = self._terms.lease_seconds / BEATS_PER_LEASE
+        beats = 0
+        while True:
+            await asyncio.sleep(rest)
+            if not self._held:
+                continue  # whoever has nothing to do rescues before it rests
+            try:
+                await self._beat(lost, cancelling)
+                beats += 1
+                if beats % BEATS_PER_LEASE == 0:
+                    await self._rescued(*await self._next())
+            except AgentDBError as error:  # the next beat is as good, and the claims themselves tell what is refused
+                _logger.warning("a heartbeat of %s was not taken: %s", self._terms.worker, error)
+
+    async def _beat(self, lost: Callable[[Claim], Any], cancelling: Callable[[Claim], Any]) -> None:
+        beat = await self._executions.heartbeat(self.held, lease_seconds=self._terms.lease_seconds)
+        for claims, tell in ((beat.lost, lost), (beat.cancelling, cancelling)):
+            for claim in claims:
+                if not self.holds(claim):
+                    continue  # finished meanwhile
+                if claim.hold is not None:
+                    claim.hold.stopping.set()
+                tell(claim)
+        for claim in beat.lost:
+            self.drop(claim)
+
+    # Clearing
+
+    async def clear(self) -> None:
+        """Give back what is still held; what cannot be given back is taken away when its lease ends."""
+        with suppress(Unavailable):
+            await self._executions.release_many(self.held)
+        self._held.clear()
+
+
+def _past(moment: datetime | None, now: datetime) -> bool:
+    return moment is not None and moment <= now
