@@ -77,13 +77,16 @@ class Sharing:
     async def _together(self, shared: Shared[C, R], calls: Sequence[C]) -> Sequence[R | AgentDBError]:
         """Answer many calls.
 
-        Raises: Undone when nothing was stored for certain; a lost connection says nothing.
+        Raises: Undone when nothing was stored for certain; a lost connection says nothing. A lock that was waited for
+            is told to all: asked one by one, each would wait as long again.
         """
         try:
             return await self._runs.run(shared.of(calls, self._runs.now()))
-        except AgentDBError as error:
-            if isinstance(error, Unavailable) and not isinstance(error, Contended):
-                raise
+        except Unavailable as error:
+            if isinstance(error, Contended) and not error.waited:
+                raise Undone from error
+            raise
+        except Exception as error:
             raise Undone from error
 
     async def close(self) -> None:

@@ -8,53 +8,20 @@ from decimal import Decimal
 from itertools import pairwise
 from typing import Any, Final, NoReturn
 
-from sqlalchemy import BigInteger, Table, bindparam, cast, func, select, type_coerce
+from sqlalchemy import Table
 
-from agentdb.engine.connection import Script, one
-from agentdb.engine.plan import Plan
-from agentdb.engine.quantities import MoneyType
-from agentdb.errors import AgentDBError, BadInput, NotFound, ReadOnly
+from agentdb.engine.asked import request, whole_number
+from agentdb.engine.connection import Script
+from agentdb.engine.quantities import billionths
+from agentdb.errors import BadInput, ReadOnly
 from agentdb.hub.ledger.charging import CHARGE, Charged, charge, checked
-from agentdb.hub.ledger.sums import FIRST, LAST, By, Scope, edges_of, histogram_plan, sums_plan, total_plan
+from agentdb.hub.ledger.correcting import correct, granted
+from agentdb.hub.ledger.sums import COUNTED, FIRST, LAST, By, Scope, edges_of, histogram_plan, sums_plan, total_plan
 from agentdb.hub.models.spending import Cost, CostSource
 from agentdb.hub.records import Bucket, Spending, SpendingOf
 from agentdb.repository import Repository, capped
 
 _costs: Final[Table] = Cost.__table__  # type: ignore[assignment]
-
-COUNTED: Final = ("input_tokens", "output_tokens", "cache_write_tokens", "cache_read_tokens", "cost")
-# A correction speaks of the same call: what it says of it is what the entry says.
-_COPIED: Final = (
-    "user_id",
-    "run_session_id",
-    "host_id",
-    "agent_id",
-    "model_id",
-    "model",
-    "message_id",
-    "execution_id",
-    "source",
-)
-
-_BY_REQUEST: Final = Plan[Cost](
-    select(Cost).where(Cost.request_id == bindparam("request_id")), name="costs.by_request", rows=Cost, point=True
-)
-_ORIGINAL: Final = Plan[Cost](
-    select(Cost).where(Cost.id == bindparam("cost_id")).with_for_update(key_share=True),
-    name="costs.correct: entry",
-    rows=Cost,
-)
-
-
-def _corrections_plan() -> Plan[Spending]:
-    sums = [cast(func.coalesce(func.sum(_costs.c[key]), 0), BigInteger) for key in COUNTED]
-    statement = select(func.count(), *sums[:-1], type_coerce(sums[-1], MoneyType()))
-    return Plan(
-        statement.where(_costs.c.corrects_id == bindparam("cost_id")), name="costs.correct: before", rows=Spending
-    )
-
-
-_CORRECTIONS: Final = _corrections_plan()
 
 
 class Costs(Repository[Cost]):
@@ -137,8 +104,14 @@ class Costs(Repository[Cost]):
             raise BadInput(
                 f"a correction says what {', '.join(COUNTED)} should have been" + f", not {unknown}" * bool(unknown)
             )
+        for key, value in values.items():
+            if key == "cost":
+                billionths(value)
+            else:
+                whole_number(value, key)
+        request(request_id)
         now = self.connection.now()
-        return await self.connection.run(lambda: _correct(cost_id, values, request_id, now))
+        return await self.connection.run(lambda: correct(cost_id, values, request_id, now))
 
     async def total(
         self,
@@ -241,6 +214,10 @@ class Costs(Repository[Cost]):
         """Refuse: costs are appended."""
         raise BadInput("costs are charged by append_many(), which counts them in their sessions' totals and in limits")
 
+    async def upsert(self, **_values: Any) -> NoReturn:
+        """Refuse: costs are appended."""
+        raise BadInput("a cost is charged by append(), once for each request_id")
+
     async def update(self, *key: Any, expected_version: int | None = None, **_changes: Any) -> NoReturn:  # noqa: ARG002
         """Refuse: an entry never changes."""
         raise ReadOnly(f"cost {key[0] if key else ''} never changes; correct() adds what should have been said")
@@ -259,33 +236,4 @@ def _scope(**asked: Any) -> tuple[Scope, dict[str, Any]]:
 
 def _append_all(entries: Sequence[Mapping[str, Any]], now: datetime) -> Script[list[Cost]]:
     charged = yield from charge(entries, now)
-    return [_granted(answer).cost for answer in charged]
-
-
-def _granted(answer: Charged | AgentDBError) -> Charged:
-    if isinstance(answer, AgentDBError):
-        raise answer
-    return answer
-
-
-def _correct(cost_id: int, values: Mapping[str, Any], request_id: str | None, now: datetime) -> Script[Cost]:
-    entry = yield from one(_ORIGINAL, cost_id=cost_id)
-    if entry is None:
-        raise NotFound(f"there is no cost {cost_id}, or retention has folded it")
-    if entry.corrects_id is not None:
-        raise BadInput(f"cost {cost_id} corrects cost {entry.corrects_id}; correct that one")
-    if request_id is not None:
-        done = yield from one(_BY_REQUEST, request_id=request_id)
-        if done is not None:
-            return done
-    before = yield from one(_CORRECTIONS, cost_id=cost_id)
-    differences = {
-        key: value - (getattr(entry, key) + (getattr(before, key) if before is not None else 0))
-        for key, value in values.items()
-    }
-    if not any(differences.values()):
-        raise BadInput(f"cost {cost_id} says so already: nothing to correct")
-    copied = {key: getattr(entry, key) for key in _COPIED}
-    correction = {"cost": Decimal(0), **copied, **differences, "corrects_id": cost_id, "request_id": request_id}
-    charged = yield from charge([correction], now)
-    return _granted(charged[0]).cost
+    return [granted(answer).cost for answer in charged]

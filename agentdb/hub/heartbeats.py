@@ -9,6 +9,7 @@ from typing import Any, Final
 
 from sqlalchemy import Table, bindparam, case, func, literal, literal_column, select, update
 
+from agentdb.engine.asked import whole_numbers
 from agentdb.engine.columns import of
 from agentdb.engine.connection import Connection, Script, each, every, one
 from agentdb.engine.functions import greater_of, one_of, writing_transaction
@@ -193,8 +194,10 @@ class Heartbeats:
         Raises: BadInput for what is not an id.
         Cost: one transaction of two statements, however many hosts and sessions (on SQLite one hop).
         """
-        hosts = sorted(alive)
-        told = {session: host for host, sessions in alive.items() for session in sessions}
+        hosts = sorted(whole_numbers(alive, "a host's id"))
+        told = {
+            session: host for host, sessions in alive.items() for session in whole_numbers(sessions, "a session's id")
+        }
         if not hosts:
             return Unknown([], [])
         now = self.connection.now()

@@ -2,116 +2,18 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from datetime import datetime
+from collections.abc import Iterable, Mapping
 from decimal import Decimal
-from typing import Any, Final
+from typing import Any, Final, NoReturn
 
-from sqlalchemy import Table, and_, case, literal, or_, select, update
-
-from agentdb.engine.columns import of
-from agentdb.engine.connection import Script, each, every, one
-from agentdb.engine.locking import writers_wait
-from agentdb.engine.plan import Plan
-from agentdb.engine.quantities import MoneyType, billionths
-from agentdb.engine.statements import insert_one
+from agentdb.engine.quantities import billionths
 from agentdb.errors import BadInput, NotFound
-from agentdb.hub.ledger.applied import COLUMNS, Applied, Counted, counted_plan
-from agentdb.hub.ledger.standing import Standing, resumed, standing_of, suspended
-from agentdb.hub.ledger.sums import LAST, total_plan
+from agentdb.hub.ledger.applied import Counted
+from agentdb.hub.ledger.limiting import OF, RESET, STANDING, Suspension, evaluate, set_limit
+from agentdb.hub.ledger.standing import Standing, standing_of
 from agentdb.hub.ledger.windows import window
-from agentdb.hub.models.spending import Cost, LimitCovers, LimitPeriod, SpendLimit
+from agentdb.hub.models.spending import LimitCovers, LimitPeriod, SpendLimit
 from agentdb.repository import Repository
-
-_limits: Final[Table] = SpendLimit.__table__  # type: ignore[assignment]
-_costs: Final[Table] = Cost.__table__  # type: ignore[assignment]
-
-
-@dataclass(frozen=True, slots=True)
-class Suspension:
-    """A limit whose users have been suspended, or may spend again, and why."""
-
-    limit_id: int
-    user_id: int | None  # None: the installation's
-    covers: LimitCovers
-    is_suspended: bool
-    reason: str
-
-
-_SETTLED: Final = Plan[None](writers_wait(_costs), name="limits.set: costs")
-_SAME: Final = {
-    whose: Plan[SpendLimit](
-        select(SpendLimit).where(condition, _limits.c.covers == of(_limits.c.covers)).with_for_update(key_share=True),
-        name="limits.set: limit",
-        rows=SpendLimit,
-    )
-    for whose, condition in (
-        ("user", _limits.c.user_id == of(_limits.c.user_id)),
-        ("installation", _limits.c.user_id.is_(None)),
-    )
-}
-_OF: Final = {
-    whose: Plan[SpendLimit](
-        select(SpendLimit).where(condition, _limits.c.covers == of(_limits.c.covers)),
-        name="limits.of",
-        rows=SpendLimit,
-        point=True,
-    )
-    for whose, condition in (
-        ("user", _limits.c.user_id == of(_limits.c.user_id)),
-        ("installation", _limits.c.user_id.is_(None)),
-    )
-}
-_BECOMES: Final = (
-    "amount",
-    "period",
-    "every",
-    "timezone",
-    "window_started_at",
-    "window_ends_at",
-    "spent",
-    "suspended_reason",
-    "exempts_from_installation",
-)
-_CHANGE: Final = Plan[SpendLimit](
-    update(_limits)
-    .where(_limits.c.id == of(_limits.c.id, "limit_id"))
-    .values(**{key: of(_limits.c[key], f"new_{key}") for key in _BECOMES}, updated_at=of(_limits.c.updated_at, "now"))
-    .returning(_limits),
-    name="limits.set",
-    rows=SpendLimit,
-)
-_RESET: Final = Plan[SpendLimit](
-    update(_limits)
-    .where(_limits.c.id == of(_limits.c.id, "limit_id"))
-    .values(
-        spent=literal(Decimal(0), MoneyType()),
-        suspended_reason=None,
-        reset_at=of(_limits.c.reset_at, "now"),
-        updated_at=of(_limits.c.updated_at, "now"),
-    )
-    .returning(_limits),
-    name="limits.reset",
-    rows=SpendLimit,
-)
-_STANDING: Final = counted_plan("limits.standing", locking=False)
-
-
-def _changed_plan() -> Plan[Applied]:
-    """Return the plan that finds, and locks, the limits whose suspension is not what their spending says."""
-    over = _limits.c.window_ends_at <= of(_limits.c.window_ends_at, "now")
-    spent = case((over, literal(Decimal(0), MoneyType())), else_=_limits.c.spent)
-    reached, told = spent >= _limits.c.amount, _limits.c.suspended_reason.is_not(None)
-    statement = (
-        select(literal(0), *COLUMNS)
-        .where(or_(and_(reached, ~told), and_(spent < _limits.c.amount, told)))
-        .order_by(_limits.c.id)
-        .with_for_update(key_share=True)
-    )
-    return Plan(statement, name="limits.evaluate", rows=Applied)
-
-
-_CHANGED: Final = _changed_plan()
 
 
 class Limits(Repository[SpendLimit]):
@@ -120,6 +22,9 @@ class Limits(Repository[SpendLimit]):
     No limit means no bound; a limit of 0 means that nothing may be spent. Every cost counts in its user's limit, in
     those of all who lead the user for their trees, and in the installation's. A user whose own limit exempts from the
     installation's is not bound by that one, though what the user spends counts in it.
+
+    A new limit holds what those it covers have reserved before. Who comes under a lead later, or is exempt no more, is
+    counted from the next reservation on.
     """
 
     model = SpendLimit
@@ -165,7 +70,7 @@ class Limits(Repository[SpendLimit]):
             "exempts_from_installation": exempts_from_installation,
         }
         window(unit, every, timezone, now)  # refused before anything is locked
-        return await self.connection.run(lambda: _set(whose, words, values, now))
+        return await self.connection.run(lambda: set_limit(whose, words, values, now))
 
     async def of(self, user_id: int | None = None, covers: LimitCovers | str = LimitCovers.self) -> SpendLimit:
         """Return the limit of a user, or the installation's.
@@ -173,7 +78,7 @@ class Limits(Repository[SpendLimit]):
         Raises: NotFound.
         """
         whose, words = _whose(user_id, covers)
-        limit: SpendLimit | None = await self.connection.fetch_one(_OF[whose], words)
+        limit: SpendLimit | None = await self.connection.fetch_one(OF[whose], words)
         if limit is None:
             raise NotFound(f"{'the installation' if user_id is None else f'user {user_id}'} has no spend limit")
         return limit
@@ -185,7 +90,7 @@ class Limits(Repository[SpendLimit]):
         Cost: one statement.
         """
         now = self.connection.now()
-        limit: SpendLimit | None = await self.connection.fetch_one(_RESET, {"limit_id": limit_id, "now": now})
+        limit: SpendLimit | None = await self.connection.fetch_one(RESET, {"limit_id": limit_id, "now": now})
         if limit is None:
             raise NotFound(f"there is no spend limit {limit_id}")
         return limit
@@ -198,7 +103,7 @@ class Limits(Repository[SpendLimit]):
         Cost: one read.
         """
         now = self.connection.now()
-        rows = await self.connection.fetch_all(_STANDING, {"users": [user_id], "limits": []})
+        rows = await self.connection.fetch_all(STANDING, {"users": [user_id], "limits": []})
         limits = Counted(rows, now).binding(user_id)
         limits.sort(key=lambda limit: (limit.user_id is None, limit.user_id != user_id, limit.id))
         return [standing_of(limit) for limit in limits]
@@ -216,7 +121,30 @@ class Limits(Repository[SpendLimit]):
         Cost: one query over all limits, which locks only those that change, and one write for each of them.
         """
         now = self.connection.now()
-        return await self.connection.run(lambda: _evaluate(now))
+        return await self.connection.run(lambda: evaluate(now))
+
+    # The generic ways in know nothing of windows, nor of what was spent.
+
+    async def add(self, **_values: Any) -> NoReturn:
+        """Refuse: limits are set."""
+        raise BadInput(_INSTEAD)
+
+    async def add_many(self, rows: Iterable[Mapping[str, Any]]) -> NoReturn:  # noqa: ARG002
+        """Refuse, likewise."""
+        raise BadInput(_INSTEAD)
+
+    async def update(self, *_key: Any, **_changes: Any) -> NoReturn:
+        """Refuse, likewise."""
+        raise BadInput(_INSTEAD)
+
+    async def upsert(self, **_values: Any) -> NoReturn:
+        """Refuse, likewise."""
+        raise BadInput(_INSTEAD)
+
+
+_INSTEAD: Final = (
+    "a limit is set by set(), which counts what was spent and reserved; reset() begins anew, remove() ends it"
+)
 
 
 def _whose(user_id: int | None, covers: LimitCovers | str) -> tuple[str, dict[str, Any]]:
@@ -234,52 +162,3 @@ def _period(period: LimitPeriod | str) -> LimitPeriod:
         return LimitPeriod(period)
     except ValueError:
         raise BadInput(f"a limit's period is one of {', '.join(LimitPeriod)}, not {period!r}") from None
-
-
-def _set(whose: str, words: dict[str, Any], values: dict[str, Any], now: datetime) -> Script[SpendLimit]:
-    yield from one(_SETTLED)
-    before = yield from one(_SAME[whose], **words)
-    started, ends = window(values["period"], values["every"], values["timezone"], now)
-    since = started if before is None or before.reset_at is None else max(started, before.reset_at)
-    scope = None if whose == "installation" else ("led_by" if words["covers"] == LimitCovers.tree else "user_id")
-    asked = {"of": words["user_id"]} if scope else {}
-    spent = yield from one(total_plan(scope), since=since, until=LAST, **asked)
-    becomes = {
-        **values,
-        "window_started_at": started,
-        "window_ends_at": ends,
-        "spent": spent.cost if spent is not None else Decimal(0),
-        "suspended_reason": None,
-    }
-    stored: SpendLimit | None
-    if before is None:
-        stored = yield from one(insert_one(SpendLimit), **words, **becomes)
-    else:
-        changes = {f"new_{key}": value for key, value in becomes.items()}
-        stored = yield from one(_CHANGE, limit_id=before.id, now=now, **changes)
-    if stored is None:
-        raise NotFound("the limit was not stored")
-    return stored
-
-
-def _evaluate(now: datetime) -> Script[list[Suspension]]:
-    limits = yield from every(_CHANGED, now=now)
-    changes = []
-    for limit in limits:
-        limit.roll(now)
-        reached = limit.spent >= limit.amount
-        text = suspended(limit) if reached else resumed(limit)
-        changes.append(Suspension(limit.id, limit.user_id, limit.covers, reached, text))
-    yield from each(
-        _CHANGE,
-        [
-            {
-                "limit_id": limit.id,
-                "now": now,
-                **{f"new_{key}": getattr(limit, key) for key in _BECOMES if key != "suspended_reason"},
-                "new_suspended_reason": change.reason if change.is_suspended else None,
-            }
-            for limit, change in zip(limits, changes, strict=True)
-        ],
-    )
-    return changes

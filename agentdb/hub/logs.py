@@ -6,103 +6,16 @@ from collections.abc import AsyncGenerator, Iterable, Mapping
 from datetime import datetime
 from typing import Any, Final, NoReturn
 
-from sqlalchemy import Column, Table, bindparam, func, insert, literal_column, select, update
+from sqlalchemy import bindparam, select
 
-from agentdb.engine.columns import of
-from agentdb.engine.connection import Connection, Script, each, one
-from agentdb.engine.functions import greater_of, writing_transaction
+from agentdb.engine.connection import Connection
 from agentdb.engine.plan import Plan
-from agentdb.engine.statements import given_arrays, insert_into, insert_one
 from agentdb.errors import BadInput, MissingReference
 from agentdb.following import Change, Trail, follow
+from agentdb.hub.entries import APPEND, ENTRY, FIELDS, append_steps
 from agentdb.hub.masking import KnownSecrets, Redact, Redaction
-from agentdb.hub.models.machines import ContextLog, RunSession, UserNotification
+from agentdb.hub.models.machines import ContextLog, RunSession
 from agentdb.repository import MOST, Repository, capped
-
-_logs: Final[Table] = ContextLog.__table__  # type: ignore[assignment]
-_sessions: Final[Table] = RunSession.__table__  # type: ignore[assignment]
-_notifications: Final[Table] = UserNotification.__table__  # type: ignore[assignment]
-
-_ENTRY: Final[list[Column[Any]]] = [
-    _logs.c[key] for key in ("host_id", "role", "source", "type", "message", "attachment_id", "created_at")
-]
-_FIELDS: Final = frozenset(column.key for column in _ENTRY)
-
-
-def _count(lines: Any, latest: Any) -> Any:
-    """Return the update that counts a session's lines and moves its pointer forward."""
-    now = of(_sessions.c.last_active, "now")
-    return (
-        update(_sessions)
-        .where(_sessions.c.id == bindparam("run_session_id"))
-        .values(
-            total_lines=_sessions.c.total_lines + lines,
-            latest_log_id=greater_of(_sessions.c.latest_log_id, latest),
-            latest_tx=greater_of(_sessions.c.latest_tx, writing_transaction()),
-            last_active=now,
-            updated_at=now,
-        )
-        .returning(_sessions.c.user_id)
-    )
-
-
-def _notify(user_id: Any, latest: Any) -> Any:
-    """Return the upsert that moves the user's pointer forward: it never goes back, whoever commits last."""
-    now = of(_sessions.c.last_active, "now")
-    names = ["user_id", "latest_log_id", "last_active", "created_at", "updated_at"]
-    given = insert_into(_notifications)
-    given = given.from_select(
-        names, select(user_id, latest, now, now, now).where(literal_column("true")), include_defaults=False
-    )
-    return given.on_conflict_do_update(
-        index_elements=["user_id"],
-        set_={
-            "latest_log_id": greater_of(_notifications.c.latest_log_id, given.excluded.latest_log_id),
-            "last_active": given.excluded.last_active,
-            "updated_at": given.excluded.updated_at,
-            "tx": writing_transaction(),
-        },
-    )
-
-
-def _append_plan() -> Plan[ContextLog]:
-    """Store entries, count them, and move both pointers, in one statement."""
-    given = given_arrays(**{column.key: column.type for column in _ENTRY})
-    # Locked before ids are drawn: of one session, whoever reads "after" an id never misses a smaller one. A transaction
-    # may have been numbered before it got the lock, and behind one of a higher number: the higher is taken, so that
-    # followers, who read by tx, see the session's entries in their order. It is safe, as they only see them later.
-    locked = (
-        select(_sessions.c.id, _sessions.c.latest_tx)
-        .where(_sessions.c.id == bindparam("run_session_id"))
-        .with_for_update()
-        .cte("locked")
-    )
-    tx = greater_of(locked.c.latest_tx, writing_transaction())
-    rows = select(locked.c.id, tx, *(given.c[c.key] for c in _ENTRY)).select_from(
-        given.join(locked, literal_column("true"))
-    )
-    stored = (
-        insert(_logs)
-        .from_select(
-            ["run_session_id", "tx", *(column.key for column in _ENTRY)],
-            rows.order_by(literal_column("given.ordinal")),
-            include_defaults=False,
-        )
-        .returning(_logs)
-        .cte("stored")
-    )
-    latest = select(func.max(stored.c.id)).scalar_subquery()
-    counted = _count(bindparam("lines"), latest).cte("counted")
-    noticed = _notify(counted.c.user_id, latest).cte("noticed")
-    statement = select(*(stored.c[column.key] for column in _logs.columns)).order_by(stored.c.id).add_cte(noticed)
-    return Plan(statement, name="logs.append", rows=ContextLog)
-
-
-_APPEND: Final = _append_plan()
-_COUNT: Final = Plan[int](_count(bindparam("lines"), bindparam("latest")), name="logs.append: session")
-_NOTIFY: Final = Plan[None](
-    _notify(of(_notifications.c.user_id), of(_notifications.c.latest_log_id, "latest")), name="logs.append: user"
-)
 
 
 def _window(name: str, *conditions: Any, newest: bool) -> Plan[ContextLog]:
@@ -141,8 +54,9 @@ class Logs(Repository[ContextLog]):
             entries: each with ``role`` and ``message``; ``source``, ``type``, ``attachment_id`` and ``host_id`` (the
                 session's own when absent) as wanted.
 
-        Raises: MissingReference when there is no such session, host or attachment; BadInput for an unknown field.
-        Cost: one statement (on SQLite one hop and one transaction).
+        Raises: MissingReference when there is no such session, host or attachment; BadInput for an unknown field, or a
+            file that was uploaded for mail.
+        Cost: one statement (on SQLite, and with attachments, one transaction).
         """
         run_session_id, host_id = (session.id, session.host_id) if isinstance(session, RunSession) else (session, None)
         now = self.connection.now()
@@ -152,11 +66,12 @@ class Logs(Repository[ContextLog]):
         messages = await self._redact(entry["message"] for entry in given)
         given = [{**entry, "message": message} for entry, message in zip(given, messages, strict=True)]
         lines = sum(entry["message"].count("\n") + 1 for entry in given)
-        if not self.connection.chains:
-            return await self.connection.run(lambda: _append_steps(run_session_id, given, lines, now))
-        columns = {column.key: [entry.get(column.key) for entry in given] for column in _ENTRY}
+        # A file is looked at before it is attached; that takes a transaction.
+        if not self.connection.chains or any(entry.get("attachment_id") is not None for entry in given):
+            return await self.connection.run(lambda: append_steps(run_session_id, given, lines, now))
+        columns = {column.key: [entry.get(column.key) for entry in given] for column in ENTRY}
         stored = await self.connection.fetch_all(
-            _APPEND, {**columns, "run_session_id": run_session_id, "lines": lines, "now": now}
+            APPEND, {**columns, "run_session_id": run_session_id, "lines": lines, "now": now}
         )
         if not stored:
             raise MissingReference(
@@ -167,9 +82,9 @@ class Logs(Repository[ContextLog]):
 
     @staticmethod
     def _entry(entry: Mapping[str, Any], host_id: int | None, now: datetime) -> dict[str, Any]:
-        unknown = ", ".join(sorted(set(entry) - _FIELDS))
+        unknown = ", ".join(sorted(set(entry) - FIELDS))
         if unknown:
-            raise BadInput(f"a log entry has no {unknown}; it has {', '.join(sorted(_FIELDS))}")
+            raise BadInput(f"a log entry has no {unknown}; it has {', '.join(sorted(FIELDS))}")
         if not isinstance(entry.get("message"), str):
             raise BadInput("a log entry needs a message, which is text")
         return {"host_id": host_id, "created_at": now, **entry}
@@ -254,14 +169,3 @@ def _trail(session: RunSession | int | None) -> Trail[ContextLog]:
 
 def _id(session: RunSession | int) -> int:
     return session.id if isinstance(session, RunSession) else session
-
-
-def _append_steps(
-    run_session_id: int, given: list[dict[str, Any]], lines: int, now: datetime
-) -> Script[list[ContextLog]]:
-    stored = yield from each(insert_one(ContextLog), [{**entry, "run_session_id": run_session_id} for entry in given])
-    logs = [log for log in stored if log is not None]
-    latest = logs[-1].id
-    user_id = yield from one(_COUNT, run_session_id=run_session_id, lines=lines, latest=latest, now=now)
-    yield from one(_NOTIFY, user_id=user_id, latest=latest, now=now)
-    return logs

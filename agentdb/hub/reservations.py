@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
 from datetime import timedelta
 from decimal import Decimal
-from typing import Any, Final
+from typing import Any, Final, NoReturn
 
+from agentdb.engine.asked import request, whole_number
 from agentdb.engine.quantities import billionths
 from agentdb.errors import BadInput, BudgetExceeded
 from agentdb.hub.ledger.charging import checked
@@ -43,17 +45,21 @@ class Reservations(Repository[CostReservation]):
         Cost: one transaction, shared by all that reserve meanwhile; when there is no room, overdue reservations are
             given back first.
         """
+        whole_number(user_id, "user_id")
         if billionths(amount) < 0:
             raise BadInput(f"an amount to reserve is in dollars from 0, not {amount!r}")
         if not 0 < ttl_seconds <= LONGEST_SECONDS:
             raise BadInput(f"a reservation lives for up to {LONGEST_SECONDS} seconds, not {ttl_seconds!r}")
         expires_at = self.connection.now() + timedelta(seconds=ttl_seconds)
-        wish = Wish(user_id, Decimal(amount), request_id, expires_at)
+        wish = Wish(user_id, Decimal(amount), request(request_id), expires_at)
         try:
             return await self.connection.share(RESERVE, wish)
         except BudgetExceeded:
-            if not await self.expire():
+            given_back = await self.expire()
+            if not given_back:
                 raise
+            while given_back == min(EXPIRED_AT_ONCE, self.most):  # there may be more
+                given_back = await self.expire()
         return await self.connection.share(RESERVE, wish)
 
     async def settle(self, reservation_id: int, **entry: Any) -> Settlement:
@@ -66,7 +72,7 @@ class Reservations(Repository[CostReservation]):
         Raises: NotFound; BadInput; MissingReference; Conflict when the request was charged another cost.
         Cost: one transaction, shared by all that settle meanwhile.
         """
-        return await self.connection.share(SETTLE, Bill(reservation_id, checked(entry)))
+        return await self.connection.share(SETTLE, Bill(_id(reservation_id), checked(entry)))
 
     async def release(self, reservation_id: int) -> None:
         """Give back what was set aside for a call that cost nothing.
@@ -75,7 +81,7 @@ class Reservations(Repository[CostReservation]):
         Cost: one transaction; nothing happens to one that was given back already.
         """
         now = self.connection.now()
-        await self.connection.run(lambda: release(reservation_id, now))
+        await self.connection.run(lambda: release(_id(reservation_id), now))
 
     async def expire(self, *, limit: int = EXPIRED_AT_ONCE) -> int:
         """Give back what was never settled in its time, and return how many reservations that were.
@@ -85,3 +91,34 @@ class Reservations(Repository[CostReservation]):
         """
         now, most = self.connection.now(), capped(limit, self.most)
         return await self.connection.run(lambda: expire(most, now))
+
+    # The generic ways in would leave limits behind.
+
+    async def add(self, **_values: Any) -> NoReturn:
+        """Refuse: money is set aside by `reserve`."""
+        raise BadInput(_INSTEAD)
+
+    async def add_many(self, rows: Iterable[Mapping[str, Any]]) -> NoReturn:  # noqa: ARG002
+        """Refuse, likewise."""
+        raise BadInput(_INSTEAD)
+
+    async def update(self, *_key: Any, **_changes: Any) -> NoReturn:
+        """Refuse: a reservation is settled, released, or expires."""
+        raise BadInput(_INSTEAD)
+
+    async def upsert(self, **_values: Any) -> NoReturn:
+        """Refuse, likewise."""
+        raise BadInput(_INSTEAD)
+
+    async def remove(self, *_key: Any) -> NoReturn:
+        """Refuse: it would not be given back."""
+        raise BadInput(_INSTEAD)
+
+
+_INSTEAD: Final = (
+    "a reservation is made by reserve(), and ends by settle(), release() or expire(): they keep the limits"
+)
+
+
+def _id(reservation_id: int) -> int:
+    return whole_number(reservation_id, "a reservation's id")

@@ -28,7 +28,7 @@ from agentdb.engine.sqlite import watching as sqlite_watching
 from agentdb.engine.statements import by_key, insert_one
 from agentdb.engine.watching import followed
 from agentdb.errors import BadInput, Unavailable
-from agentdb.hub import logs
+from agentdb.hub.entries import APPEND
 from agentdb.models import ContextLog, User
 from agentdb.testing.factories import make_run_session
 
@@ -126,7 +126,7 @@ async def test_what_is_rolled_back_or_written_elsewhere_is_not_told(db: Database
 
 
 def test_a_plan_knows_the_followed_tables_it_writes_to() -> None:
-    assert logs._APPEND.on(POSTGRESQL).tells == {LOG, "user_notifications"}
+    assert APPEND.on(POSTGRESQL).tells == {LOG, "user_notifications"}
     for dialect in (POSTGRESQL, SQLITE):
         assert insert_one(ContextLog).on(dialect).tells == {LOG}
         assert by_key(ContextLog).on(dialect).tells == set()

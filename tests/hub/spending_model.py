@@ -93,13 +93,18 @@ class Model:
             self.current(key).spent += cost
 
     def set_limit(self, key: Whose, amount: Decimal, period: LimitPeriod, every: int, *, exempts: bool) -> None:
-        """Set a limit; what was spent in its window is counted anew."""
+        """Set a limit; what was spent in its window is counted anew, and a new one holds what is set aside."""
         before = self.limits.get(key)
         started, ends = window(period, every, "UTC", self.now)
         limit = Limit(amount, period, every, exempts, started, ends)
         if before is not None:
             limit.reserved, limit.reset_at = before.reserved, before.reset_at
         self.limits[key] = limit
+        if before is None:
+            for held in self.reservations:
+                if held.is_open and key in self.counting(held.user):
+                    limit.reserved += held.amount
+                    held.shares.append(key)
         since = max(started, limit.reset_at) if limit.reset_at else started
         limit.spent = sum(
             (cost.cost for cost in self.costs if cost.at >= since and key in self.counting(cost.user)), Decimal(0)

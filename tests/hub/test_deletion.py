@@ -136,8 +136,10 @@ async def test_a_user_goes_with_what_is_theirs_and_others_keep_what_they_got(db:
     for model in (Run, RunSession, UserHost, UserNotification, ConfigRevision):
         assert await count(db, model) == await count(db, model, model.user_id == other.id) == 1
     assert await count(db, ContextLog) == 2
-    for gone in (SpendLimit, CostReservation, ReservationCharge):
+    for gone in (SpendLimit, ReservationCharge):
         assert await count(db, gone) == 0
+    # What is set aside counts in the limits of others until it is settled or overdue.
+    assert await count(db, CostReservation, CostReservation.user_id.is_(None)) == await count(db, CostReservation) == 1
     assert (await db.supervisor.users.get(led.id)).lead_user_id is None
     assert await count(db, Cost, Cost.user_id.is_(None), Cost.run_session_id.is_(None)) == 1
     assert (await db.hub.costs.total()).cost == Decimal("0.25")

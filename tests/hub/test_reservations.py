@@ -290,3 +290,71 @@ async def test_a_reservation_is_part_of_its_unit(db: Database) -> None:
             raise ZeroDivisionError
 
     assert (await db.hub.limits.of(user.id)).reserved == 0
+
+
+async def test_what_a_removed_user_had_reserved_is_settled_or_given_back(db: Database) -> None:
+    user = await make_user(db)
+    await db.hub.limits.set(10)
+    settled, lost = await reserve(db, user.id, "4"), await reserve(db, user.id, "2", ttl_seconds=0.001)
+
+    await db.supervisor.users.remove(user.id)
+
+    await settle(db, settled, "3")
+    with clock.hold(db.now() + timedelta(hours=1)):
+        assert await db.hub.reservations.expire() == 1
+    limit = await db.hub.limits.of()
+    assert (limit.spent, limit.reserved) == (Decimal(3), Decimal(0))
+    assert (await db.hub.reservations.get(lost.id)).user_id is None
+
+
+async def test_a_request_that_was_given_back_is_not_granted_by_asking_again(db: Database) -> None:
+    user = await make_user(db)
+    reservation = await reserve(db, user.id, "1", request_id="call")
+    await db.hub.reservations.release(reservation.id)
+
+    with pytest.raises(Conflict, match="was given back; use a new id"):
+        await reserve(db, user.id, "1", request_id="call")
+    with pytest.raises(BadInput, match="1 to 255"):
+        await reserve(db, user.id, "1", request_id="")
+
+
+async def test_a_new_limit_holds_what_is_reserved_already(db: Database) -> None:
+    lead = await make_user(db)
+    user = await make_user(db, lead_user_id=lead.id)
+    reservation = await reserve(db, user.id, "6")
+
+    limits = [
+        await db.hub.limits.set(10, user_id=user.id),
+        await db.hub.limits.set(10, user_id=lead.id, covers="tree"),
+        await db.hub.limits.set(10),
+    ]
+
+    assert [limit.reserved for limit in limits] == [6, 6, 6]
+    with pytest.raises(BudgetExceeded):
+        await reserve(db, user.id, "5")
+    await settle(db, reservation, "6")
+    assert [(await db.hub.limits.get(limit.id)).reserved for limit in limits] == [0, 0, 0]
+
+
+async def test_a_wrong_type_is_told_to_the_one_who_passed_it(db: Database) -> None:
+    users = [await make_user(db) for _ in range(3)]
+
+    outcomes = await asyncio.gather(
+        *(
+            db.hub.reservations.reserve(user_id=user_id, amount=1)  # type: ignore[arg-type]
+            for user_id in (users[0].id, users[1].id, "x", users[2].id)
+        ),
+        return_exceptions=True,
+    )
+
+    assert [type(outcome) for outcome in outcomes] == [CostReservation, CostReservation, BadInput, CostReservation]
+
+
+async def test_a_reservation_is_written_by_its_own_methods_alone(db: Database) -> None:
+    user = await make_user(db)
+    reservation = await reserve(db, user.id, "1")
+
+    with pytest.raises(BadInput, match="settle"):
+        await db.hub.reservations.remove(reservation.id)
+    with pytest.raises(BadInput, match="settle"):
+        await db.hub.reservations.update(reservation.id, amount=2)

@@ -64,7 +64,10 @@ def translate(  # noqa: PLR0911 (one return for each kind of error)
             return _constraint(name, str(error), connection, plan, table, values or {})
         for known, (kind, message) in _NAMES.items():
             if name.startswith(known):
-                return kind(f"{message} [{name}]")
+                told = kind(f"{message} [{name}]")
+                if isinstance(told, Contended):
+                    told.waited = known == "SQLITE_BUSY"
+                return told
         if isinstance(error, sqlite3.InterfaceError | sqlite3.ProgrammingError):
             return BadInput(f"{plan.name if plan else 'statement'}: a value does not fit its column")
         return SchemaMismatch(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import sqlite3
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -57,7 +58,7 @@ def together(raw: sqlite3.Connection, writes: Sequence[Write[Any]]) -> list[Any]
     try:
         begin(raw)
     except AgentDBError as error:
-        return [type(error)(str(error)) for _ in writes]  # asked one by one, each would wait as long again
+        return [copy.copy(error) for _ in writes]  # asked one by one, each would wait as long again
     answers: list[Any] = []
     try:
         for write in writes:

@@ -21,12 +21,12 @@ _CONTROLS: Final = frozenset({"Cc", "Cs", "Zl", "Zp"})
 _MEDIA_TYPE: Final = re.compile(r"[A-Za-z0-9!#$&^_.+-]+/[A-Za-z0-9!#$&^_.+-]+(?:[ \t]*;[ -~]*)?")
 
 
-def named(filename: str) -> str:
+def named(filename: object) -> str:
     """Return the name of a file, which is stored as it is and never used as a path.
 
     Raises: BadInput when it is empty, longer than 255 characters, or has control characters.
     """
-    if not 1 <= len(filename) <= LONGEST:
+    if not isinstance(filename, str) or not 1 <= len(filename) <= LONGEST:
         raise BadInput(f"a filename is text of 1 to {LONGEST} characters")
     if any(unicodedata.category(character) in _CONTROLS for character in filename):
         raise BadInput("a filename has no control characters; send its name as people read it")

@@ -55,8 +55,8 @@ class Applied:
 
     @property
     def room(self) -> Decimal:
-        """What may still be reserved."""
-        return self.amount - self.spent - self.reserved
+        """What may still be reserved; a correction of what an earlier window spent makes no room in this one."""
+        return self.amount - max(self.spent, Decimal(0)) - self.reserved
 
 
 def payers(users: ColumnElement[bool]) -> FromClause:

@@ -14,6 +14,7 @@ from typing import Any, Final
 
 from sqlalchemy import Table, bindparam, select, update
 
+from agentdb.engine.asked import request, whole_number
 from agentdb.engine.columns import bound_columns, of
 from agentdb.engine.connection import Script, Shared, each, every
 from agentdb.engine.functions import among
@@ -85,6 +86,9 @@ def checked(entry: Entry) -> Entry:
     for required in ("source", "model", "cost"):
         if entry.get(required) is None:
             raise BadInput(f"a cost needs its {required}")
+    request(entry.get("request_id"))
+    if entry.get("user_id") is not None:
+        whole_number(entry["user_id"], "user_id")
     return entry
 
 

@@ -101,7 +101,10 @@ def _store(
     made: dict[int, CostReservation] = {}
     for plan, places in (
         (insert_one(CostReservation), [place for place in granted if wishes[place].request_id is None]),
-        (insert_once(CostReservation, "request_id"), [place for place in granted if wishes[place].request_id]),
+        (
+            insert_once(CostReservation, "request_id"),
+            [place for place in granted if wishes[place].request_id is not None],
+        ),
     ):
         rows = yield from each(plan, [_columns(wishes[place]) for place in places])
         for place, row in zip(places, rows, strict=True):
@@ -131,7 +134,12 @@ def _columns(wish: Wish) -> dict[str, Any]:
 
 def _there(reservation: CostReservation | None, wish: Wish) -> CostReservation | AgentDBError:
     if reservation is not None and reservation.user_id == wish.user_id and reservation.amount == wish.amount:
-        return reservation
+        if reservation.settled_at is None or reservation.cost_id is not None:
+            return reservation
+        return Conflict(
+            f"reservation {reservation.id} of request {wish.request_id!r} was given back; use a new id",
+            constraint="uq_cost_reservations__request_id",
+        )
     return Conflict(
         f"something else was reserved under request {wish.request_id!r}; use a new id",
         constraint="uq_cost_reservations__request_id",

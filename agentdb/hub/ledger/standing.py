@@ -27,7 +27,7 @@ class Standing:
     @property
     def remaining(self) -> Decimal:
         """What may still be spent; never below zero."""
-        return max(Decimal(0), self.amount - self.spent - self.reserved)
+        return max(Decimal(0), self.amount - max(self.spent, Decimal(0)) - self.reserved)
 
     @property
     def is_beyond(self) -> bool:

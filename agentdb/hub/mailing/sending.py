@@ -10,6 +10,7 @@ from typing import Any, Final
 
 from sqlalchemy import Table, insert, select, update
 
+from agentdb.engine.asked import whole_numbers
 from agentdb.engine.columns import of
 from agentdb.engine.connection import Script, count, each, every, one
 from agentdb.engine.folding import folded
@@ -165,6 +166,7 @@ def enclosed(attachment_ids: Iterable[int]) -> list[int]:
 
 
 def _refuse_repeated(what: str, ids: Iterable[int]) -> None:
+    ids = whole_numbers(ids, f"the ids of {what}s")
     repeated = sorted(one_id for one_id, times in Counter(ids).items() if times > 1)
     if repeated:
         raise BadInput(f"{what} {_told(repeated)} named more than once; name each once, in one of the lists")

@@ -156,7 +156,7 @@ class CostReservation(Mutable, Entity):
     __owner__ = Owner.by("user_id")
 
     id: Mapped[Key]
-    user_id: Mapped[int] = ref("users.id", CASCADE)
+    user_id: Mapped[int | None] = ref("users.id", SET_NULL)  # what it took of others' limits outlives the user
     amount: Mapped[Money]
     request_id: Mapped[Name | None]
     expires_at: Mapped[Moment]

@@ -1,0 +1,40 @@
+"""What callers ask for, checked before it is sent: a wrong type is told here, to the one who passed it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+from agentdb.errors import BadInput
+
+
+def whole_number(value: Any, what: str) -> int:
+    """Return a whole number.
+
+    Raises: BadInput for anything else, flags and decimals too.
+    """
+    if type(value) is not int:
+        raise BadInput(f"{what} is a whole number, not {type(value).__name__}")
+    return value
+
+
+def whole_numbers(values: Iterable[Any], what: str) -> list[int]:
+    """Return whole numbers.
+
+    Raises: BadInput for anything else among them, or for what is no list.
+    """
+    if isinstance(values, str | bytes) or not isinstance(values, Iterable):
+        raise BadInput(f"{what}: a list of whole numbers was expected, not {type(values).__name__}")
+    return [whole_number(value, what) for value in values]
+
+
+def request(value: Any) -> str | None:
+    """Return a caller's own id of a request.
+
+    Raises: BadInput for what is not a text of 1 to 255 characters.
+    """
+    if value is None:
+        return None
+    if not isinstance(value, str) or not 1 <= len(value) <= 255:
+        raise BadInput("a request_id is a text of 1 to 255 characters")
+    return value
