@@ -155,8 +155,8 @@ UNIQUE (uuid)
 CREATE INDEX ix_agents__model_id ON agents (model_id)
 -- index agents.ix_agents__prompt_id
 CREATE INDEX ix_agents__prompt_id ON agents (prompt_id)
--- index agents.ix_agents__user_id
-CREATE INDEX ix_agents__user_id ON agents (user_id)
+-- index agents.ix_agents__user_id_id
+CREATE INDEX ix_agents__user_id_id ON agents (user_id, id)
 
 -- table api_keys
 CREATE TABLE api_keys STRICT
@@ -518,13 +518,13 @@ TEXT
 -- column cost_reservations.updated_at
 TEXT DEFAULT (strftime('%Y-%m-%dT%H:%M:%f000+00:00', 'now')) NOT NULL
 -- column cost_reservations.user_id
-INTEGER NOT NULL
+INTEGER
 -- constraint cost_reservations.ck_cost_reservations__request_id
 CHECK (request_id IS NULL OR length(request_id) <= 255)
 -- constraint cost_reservations.fk_cost_reservations__cost_id
 FOREIGN KEY(cost_id) REFERENCES costs (id) ON DELETE SET NULL
 -- constraint cost_reservations.fk_cost_reservations__user_id
-FOREIGN KEY(user_id) REFERENCES users (id) ON DELETE CASCADE
+FOREIGN KEY(user_id) REFERENCES users (id) ON DELETE SET NULL
 -- constraint cost_reservations.uq_cost_reservations__request_id
 UNIQUE (request_id)
 -- index cost_reservations.ix_cost_reservations__cost_id
@@ -1268,6 +1268,8 @@ INTEGER
 INTEGER
 -- column models.rate_limit_per_minute
 INTEGER
+-- column models.shipped
+TEXT
 -- column models.type
 TEXT NOT NULL
 -- column models.updated_at
@@ -1294,6 +1296,8 @@ CHECK (json_valid(meta))
 CHECK (length(name) <= 255)
 -- constraint models.ck_models__pricing
 CHECK (json_valid(pricing))
+-- constraint models.ck_models__shipped
+CHECK (shipped IS NULL OR json_valid(shipped))
 -- constraint models.ck_models__type
 CHECK (type IN ('llm', 'image', 'embedding', 'audio', 'rerank', 'moderation', 'other'))
 -- constraint models.ck_models__version_name
@@ -1731,6 +1735,8 @@ TEXT DEFAULT (strftime('%Y-%m-%dT%H:%M:%f000+00:00', 'now')) NOT NULL
 TEXT DEFAULT '{}' NOT NULL
 -- column tools.description
 TEXT DEFAULT '' NOT NULL
+-- column tools.description_folded
+TEXT DEFAULT '' NOT NULL
 -- column tools.endpoint
 TEXT
 -- column tools.id
@@ -1739,6 +1745,8 @@ INTEGER NOT NULL PRIMARY KEY AUTOINCREMENT
 INTEGER DEFAULT 0 NOT NULL
 -- column tools.name
 TEXT NOT NULL
+-- column tools.name_folded
+TEXT DEFAULT '' NOT NULL
 -- column tools.parameters
 TEXT DEFAULT '[]' NOT NULL
 -- column tools.transport_type

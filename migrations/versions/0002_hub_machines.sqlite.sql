@@ -357,7 +357,7 @@ CREATE UNIQUE INDEX uq_spend_limits__covers ON spend_limits (covers) WHERE user_
 -- Money set aside for a call whose cost is not known yet.
 CREATE TABLE cost_reservations (
     id INTEGER NOT NULL PRIMARY KEY AUTOINCREMENT,
-    user_id INTEGER NOT NULL,
+    user_id INTEGER,
     amount INTEGER NOT NULL,
     request_id TEXT,
     expires_at TEXT NOT NULL,
@@ -366,7 +366,7 @@ CREATE TABLE cost_reservations (
     created_at TEXT DEFAULT (strftime('%Y-%m-%dT%H:%M:%f000+00:00', 'now')) NOT NULL,
     updated_at TEXT DEFAULT (strftime('%Y-%m-%dT%H:%M:%f000+00:00', 'now')) NOT NULL,
     CONSTRAINT uq_cost_reservations__request_id UNIQUE (request_id),
-    CONSTRAINT fk_cost_reservations__user_id FOREIGN KEY(user_id) REFERENCES users (id) ON DELETE CASCADE,
+    CONSTRAINT fk_cost_reservations__user_id FOREIGN KEY(user_id) REFERENCES users (id) ON DELETE SET NULL,
     CONSTRAINT ck_cost_reservations__request_id CHECK (request_id IS NULL OR length(request_id) <= 255),
     CONSTRAINT fk_cost_reservations__cost_id FOREIGN KEY(cost_id) REFERENCES costs (id) ON DELETE SET NULL
 ) STRICT;

@@ -41,6 +41,7 @@ CREATE TABLE models (
     is_default BOOLEAN DEFAULT false NOT NULL,
     is_builtin BOOLEAN DEFAULT false NOT NULL,
     is_custom BOOLEAN DEFAULT false NOT NULL,
+    shipped JSONB,
     created_at TIMESTAMP WITH TIME ZONE DEFAULT now() NOT NULL,
     updated_at TIMESTAMP WITH TIME ZONE DEFAULT now() NOT NULL,
     CONSTRAINT pk_models PRIMARY KEY (id),
@@ -79,6 +80,8 @@ CREATE TABLE tools (
     custom_config JSONB DEFAULT '{}' NOT NULL,
     code TEXT,
     is_builtin BOOLEAN DEFAULT false NOT NULL,
+    name_folded TEXT DEFAULT '' NOT NULL,
+    description_folded TEXT DEFAULT '' NOT NULL,
     created_at TIMESTAMP WITH TIME ZONE DEFAULT now() NOT NULL,
     updated_at TIMESTAMP WITH TIME ZONE DEFAULT now() NOT NULL,
     CONSTRAINT pk_tools PRIMARY KEY (id),
@@ -113,7 +116,7 @@ CREATE INDEX ix_agents__model_id ON agents (model_id);
 
 CREATE INDEX ix_agents__prompt_id ON agents (prompt_id);
 
-CREATE INDEX ix_agents__user_id ON agents (user_id);
+CREATE INDEX ix_agents__user_id_id ON agents (user_id, id);
 
 -- An agent that a user may use.
 CREATE TABLE user_agents (

@@ -44,6 +44,7 @@ CREATE TABLE models (
     is_default INTEGER DEFAULT 0 NOT NULL,
     is_builtin INTEGER DEFAULT 0 NOT NULL,
     is_custom INTEGER DEFAULT 0 NOT NULL,
+    shipped TEXT,
     created_at TEXT DEFAULT (strftime('%Y-%m-%dT%H:%M:%f000+00:00', 'now')) NOT NULL,
     updated_at TEXT DEFAULT (strftime('%Y-%m-%dT%H:%M:%f000+00:00', 'now')) NOT NULL,
     CONSTRAINT uq_models__key UNIQUE ("key"),
@@ -59,7 +60,8 @@ CREATE TABLE models (
     CONSTRAINT ck_models__is_active CHECK (is_active IN (0, 1)),
     CONSTRAINT ck_models__is_default CHECK (is_default IN (0, 1)),
     CONSTRAINT ck_models__is_builtin CHECK (is_builtin IN (0, 1)),
-    CONSTRAINT ck_models__is_custom CHECK (is_custom IN (0, 1))
+    CONSTRAINT ck_models__is_custom CHECK (is_custom IN (0, 1)),
+    CONSTRAINT ck_models__shipped CHECK (shipped IS NULL OR json_valid(shipped))
 ) STRICT;
 
 CREATE INDEX ix_models__provider_id ON models (provider_id);
@@ -92,6 +94,8 @@ CREATE TABLE tools (
     custom_config TEXT DEFAULT '{}' NOT NULL,
     code TEXT,
     is_builtin INTEGER DEFAULT 0 NOT NULL,
+    name_folded TEXT DEFAULT '' NOT NULL,
+    description_folded TEXT DEFAULT '' NOT NULL,
     created_at TEXT DEFAULT (strftime('%Y-%m-%dT%H:%M:%f000+00:00', 'now')) NOT NULL,
     updated_at TEXT DEFAULT (strftime('%Y-%m-%dT%H:%M:%f000+00:00', 'now')) NOT NULL,
     CONSTRAINT uq_tools__name UNIQUE (name),
@@ -139,7 +143,7 @@ CREATE INDEX ix_agents__model_id ON agents (model_id);
 
 CREATE INDEX ix_agents__prompt_id ON agents (prompt_id);
 
-CREATE INDEX ix_agents__user_id ON agents (user_id);
+CREATE INDEX ix_agents__user_id_id ON agents (user_id, id);
 
 -- An agent that a user may use.
 CREATE TABLE user_agents (
