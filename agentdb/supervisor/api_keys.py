@@ -160,7 +160,9 @@ class ApiKeys:
         Cost: one transaction of one statement by ix_api_keys__expires_at, and an entry of the audit log.
         """
         limit = capped(limit, self.most)
-        return await self.connection.run(partial(access_keys.remove_expired, before, limit, by=by))
+        return await self.connection.run(
+            partial(access_keys.remove_expired, min(before, self.connection.now()), limit, by=by)
+        )
 
     # Provider keys
 

@@ -14,9 +14,9 @@ from agentdb.engine.functions import among
 from agentdb.engine.plan import Plan
 from agentdb.engine.quantities import WholeType
 from agentdb.errors import BadInput, InvalidTransition, NotFound
-from agentdb.repository import Repository
 from agentdb.supervisor.access import Permission
 from agentdb.supervisor.audit import recorded
+from agentdb.supervisor.guarded import Guarded
 from agentdb.supervisor.models import User, UserPermission, UserStatus
 from agentdb.supervisor.permissions import keep_an_administrator
 from agentdb.supervisor.principals import locked
@@ -121,7 +121,7 @@ _ADMINISTRATORS_LEFT: Final = Plan[int](
 )
 
 
-class Leads(Repository[User]):
+class Leads(Guarded[User]):
     """Who leads whom: trees of users, whatever happens at the same time."""
 
     model = User

@@ -16,8 +16,9 @@ from agentdb.engine.statements import insert_one
 from agentdb.errors import BadInput, NotFound
 from agentdb.jsons import encode
 from agentdb.page import Page, cursor_of, values_of
-from agentdb.repository import Repository, capped
+from agentdb.repository import capped
 from agentdb.supervisor.audit import recorded
+from agentdb.supervisor.guarded import Guarded
 from agentdb.supervisor.models import Session, User, UserStatus
 from agentdb.supervisor.principals import active
 from agentdb.supervisor.records import Login, LoginSession, NewLogin
@@ -106,7 +107,7 @@ def revoked(user_id: int, but: int | None = None) -> Script[int]:
     return (yield from count(_REVOKE_ALL, user_id=user_id, but=but or 0))
 
 
-class Logins(Repository[Session]):
+class Logins(Guarded[Session]):
     """Who is signed in. A session ends at its time, when it is revoked, or as soon as its user may not act."""
 
     model = Session

@@ -13,8 +13,8 @@ from agentdb.engine.plan import Plan
 from agentdb.engine.quantities import WholeType
 from agentdb.engine.statements import insert_one
 from agentdb.errors import BadInput, NotFound, StaleVersion
-from agentdb.repository import Repository
 from agentdb.supervisor.audit import recorded
+from agentdb.supervisor.guarded import Guarded
 from agentdb.supervisor.logins import revoked
 from agentdb.supervisor.models import PasskeyCredential, User, UserStatus
 from agentdb.supervisor.passwords import has_passkey
@@ -65,7 +65,7 @@ _DELETE: Final = Plan[None](delete(_passkeys).where(_mine), name="passkeys.delet
 _CLEAR: Final = Plan[None](delete(_passkeys).where(_passkeys.c.user_id == bindparam("user_id")), name="passkeys.clear")
 
 
-class Passkeys(Repository[PasskeyCredential]):
+class Passkeys(Guarded[PasskeyCredential]):
     """The passkeys of users. Whether an answer is signed by one, the caller has checked with its public key."""
 
     model = PasskeyCredential

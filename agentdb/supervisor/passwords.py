@@ -11,8 +11,9 @@ from agentdb.engine.columns import of
 from agentdb.engine.connection import Connection, Script, count, one
 from agentdb.engine.plan import Plan
 from agentdb.errors import BadInput, InvalidTransition, StaleVersion
-from agentdb.repository import MOST, Repository
+from agentdb.repository import MOST
 from agentdb.supervisor.audit import recorded
+from agentdb.supervisor.guarded import Guarded
 from agentdb.supervisor.hashing import HASHER, Hasher, is_hash
 from agentdb.supervisor.logins import revoked
 from agentdb.supervisor.models import PasskeyCredential, User, UserStatus
@@ -58,7 +59,7 @@ def has_passkey(user_id: int) -> Script[bool]:
     return (yield from one(_ANY_PASSKEY, user_id=user_id)) is not None
 
 
-class Passwords(Repository[User]):
+class Passwords(Guarded[User]):
     """What users sign in with, if they have no passkey: 8 to 128 characters.
 
     Args:
@@ -86,6 +87,10 @@ class Passwords(Repository[User]):
         user = await self._user(login)
         known = user.password_hash if user is not None else None
         if not await self.hasher.matches(known, password) or user is None or known is None:
+            return None
+        # It took a tenth of a second or more: meanwhile the password may have been changed, or the user disabled.
+        user = await self._user(login)
+        if user is None or user.password_hash != known:
             return None
         if self.hasher.is_outdated(known):
             fresh = await self.hasher.rehash(password)

@@ -14,9 +14,10 @@ from agentdb.engine.connection import Connection, Script, count, one
 from agentdb.engine.plan import Plan
 from agentdb.engine.statements import insert_one, insert_unless_there
 from agentdb.errors import NotFound
-from agentdb.repository import MOST, Repository
+from agentdb.repository import MOST
 from agentdb.supervisor.access import Permission
 from agentdb.supervisor.audit import recorded
+from agentdb.supervisor.guarded import Guarded
 from agentdb.supervisor.hashing import HASHER, Hasher, password_bytes
 from agentdb.supervisor.models import PasskeyCredential, RegistrationToken, User, UserPermission, UserStatus
 from agentdb.supervisor.passkeys import credential_values, enrolled
@@ -65,7 +66,7 @@ _NAMED: Final = Plan[User](
 )
 
 
-class Registrations(Repository[RegistrationToken]):
+class Registrations(Guarded[RegistrationToken]):
     """Tokens that let a user set a password or a passkey: one for each user at a time, good for one use.
 
     Args:

@@ -10,8 +10,8 @@ from agentdb.engine.columns import of
 from agentdb.engine.connection import Script, count, one
 from agentdb.engine.plan import Plan
 from agentdb.errors import InvalidTransition, NotFound
-from agentdb.repository import Repository
 from agentdb.supervisor.audit import recorded
+from agentdb.supervisor.guarded import Guarded
 from agentdb.supervisor.models import User, UserStatus
 from agentdb.supervisor.principals import active
 from agentdb.supervisor.tokens import digest_of, new_token
@@ -47,7 +47,7 @@ _USER_OF: Final = Plan[User](
 )
 
 
-class RuntimeKeys(Repository[User]):
+class RuntimeKeys(Guarded[User]):
     """The keys that running agents show. A user has at most one; being disabled or archived takes it away."""
 
     model = User

@@ -10,6 +10,7 @@ from typing import Any, Final
 from sqlalchemy import Table, bindparam, or_, select
 
 from agentdb.engine.columns import of
+from agentdb.engine.connection import one
 from agentdb.engine.folding import ESCAPE, containing, folded
 from agentdb.engine.plan import Plan
 from agentdb.engine.spelling import TextType
@@ -72,7 +73,7 @@ class Users(Repository[User]):
             lead or agent.
         Cost: one transaction of two statements.
         """
-        values = normal({"username": username, "kind": kind, "email": email, **details})
+        values = normal(_new({"username": username, "kind": kind, "email": email, **details}))
         user = await self.connection.run(lambda: created(insert_one(User), values, by))
         return self._there(user)
 
@@ -83,7 +84,7 @@ class Users(Repository[User]):
         Raises: as `create`, but for a taken username.
         Cost: one read when it is there, and one transaction of two statements when it is new.
         """
-        values = normal({"username": username, **details})
+        values = normal(_new({"username": username, **details}))
         user = await self.connection.fetch_one(_BY_USERNAME, {"username": username})
         if user is not None:
             return user, False
@@ -219,11 +220,18 @@ class Users(Repository[User]):
 
     async def add(self, **values: Any) -> User:
         """Add a user, by columns; the audit log tells only of those who are created."""
-        return await super().add(**normal(_new(values)))
+        given = normal(_new(values))
+        if given.get("lead_user_id") is None:
+            return await super().add(**given)
+        # Never with others in one statement: their ids could be guessed, and a circle closed.
+        return self._there(await self.connection.run(lambda: one(insert_one(User), **given)))
 
     async def add_many(self, rows: Iterable[Mapping[str, Any]]) -> int:
         """Add users in bulk, all or none, and return how many; as `add`."""
-        return await super().add_many([normal(_new(row)) for row in rows])
+        given = list(map(_new, rows))
+        if any(row.get("lead_user_id") is not None for row in given):
+            raise BadInput("users who are added in bulk have no lead yet; use leads.set_lead() afterwards")
+        return await super().add_many([normal(row) for row in given])
 
     async def update(self, *key: Any, expected_version: int | None = None, **changes: Any) -> User:
         """Change columns of a user, and return the user; not those that have a method of their own.
@@ -253,17 +261,19 @@ def _plain(values: Mapping[str, Any]) -> Mapping[str, Any]:
 
     Raises: BadInput for a column of which more is to be kept than its value.
     """
-    for name, remedy in _ELSEWHERE.items():
-        if name in values:
-            raise BadInput(f"users.{name} is not changed by its value; use {remedy}")
+    for name in _ELSEWHERE.keys() & values.keys():
+        raise BadInput(f"users.{name} is not changed by its value; use {_ELSEWHERE[name]}")
     return values
 
 
 def _new(values: Mapping[str, Any]) -> Mapping[str, Any]:
     """Return the values of a new user.
 
-    Raises: BadInput when it brings an id and a lead: only then could a circle begin with it.
+    Raises: BadInput when it brings an id and a lead, with which a circle could begin, or what proves who a user is.
     """
+    for name in ("password_hash", "runtime_key_hash"):
+        if values.get(name) is not None:
+            raise BadInput(f"a user is added without users.{name}; use {_ELSEWHERE[name]} afterwards")
     if "id" in values and values.get("lead_user_id") is not None:
         raise BadInput("a user who is added with an id has no lead yet; use leads.set_lead() afterwards")
     return values
