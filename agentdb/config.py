@@ -85,6 +85,11 @@ class Settings(BaseSettings):
     migrate: Literal["auto", "never"] = "auto"
     """Whether connecting brings the schema up to date, or only checks it."""
 
+    service: str | None = None
+    """The service this process is, such as gateway: what it does not own it may not write (`agentdb.services`), and it
+    neither migrates nor seeds on connecting, it checks: `agentdb migrate` runs as the owner of the tables. None: all of
+    them at once, without limits."""
+
     joining: bool = True
     """Whether single calls that arrive together are answered together."""
 

@@ -9,21 +9,23 @@ from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self, TypeVar
+from typing import Any, Self, TypeVar, cast
 
 from sqlalchemy import literal, select
 from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker
 
-from agentdb import migrating
+from agentdb import migrating, seeding, services
 from agentdb.aggregates import Aggregates
 from agentdb.config import Settings
 from agentdb.doors import Shortcut, enter, leave, refuse_inside_a_unit
 from agentdb.engine.choice import AnyEngine, engine_for, serving
+from agentdb.engine.guarding import GuardedEngine
 from agentdb.engine.plan import Plan
 from agentdb.engine.retrying import retrying
 from agentdb.errors import AgentDBError, Unavailable
 from agentdb.hub.filing.folder import Folder
 from agentdb.hub.masking import KnownSecrets, UnitSecrets
+from agentdb.seeding import SeedReport
 from agentdb.supervisor.key_use import KeyUses
 from agentdb.unit import Unit
 
@@ -53,7 +55,8 @@ class Database(Aggregates):
     def __init__(self, settings: Settings, *, template: Path | None = None) -> None:
         self.settings = settings
         self._template = template
-        self._engine: AnyEngine | None = None
+        self._service = None if settings.service is None else services.named(settings.service)
+        self._engine: AnyEngine | GuardedEngine | None = None
         self._shortcut = Shortcut()
         self._opening = asyncio.Lock()
         self._server = AsyncExitStack()
@@ -66,7 +69,7 @@ class Database(Aggregates):
         )
 
     async def open(self) -> Self:
-        """Connect, and bring the schema up to date unless the settings say never.
+        """Connect, and bring the schema up to date unless the settings say never; seed it when they say so.
 
         Raises: BadSettings, Unavailable or SchemaMismatch, naming the setting and never the password.
         """
@@ -78,12 +81,18 @@ class Database(Aggregates):
                     engine = engine_for(settings, template=self._template)
                     opened.push_async_callback(engine.close)
                     await engine.open()
-                    await migrating.ensure(engine, settings)
-                    self._key_uses.open(engine)
+                    answering: AnyEngine | GuardedEngine = engine
+                    if self._service is None:
+                        await migrating.ensure(engine, settings)
+                        await seeding.ensure(engine, settings)
+                    else:
+                        await migrating.ensure(engine, settings.model_copy(update={"migrate": "never"}))
+                        answering = GuardedEngine(engine, self._service)
+                    self._key_uses.open(answering)
                     opened.push_async_callback(self._key_uses.close)
                     self._server = opened.pop_all()
-                self._engine = engine
-                self._shortcut.lead_to(engine)
+                self._engine = answering
+                self._shortcut.lead_to(answering)
         return self
 
     async def close(self) -> None:
@@ -150,6 +159,14 @@ class Database(Aggregates):
 
     # The rest
 
+    async def seed(self, directory: Path | None = None) -> SeedReport:
+        """Load seed files, all or none, and tell what was done; see `agentdb.seeding`.
+
+        Args: directory: a folder of CSV files; None: those that are shipped.
+        Raises: BadInput with every problem of the files; BadSettings.
+        """
+        return await seeding.seed(self, directory)
+
     @property
     def sessions(self) -> async_sessionmaker[AsyncSession]:
         """Plain SQLAlchemy sessions over the same connections, which commit and roll back by themselves.
@@ -177,7 +194,7 @@ class Database(Aggregates):
     def _there(self) -> AnyEngine:
         if self._engine is None:
             raise Unavailable("the database is not open; use `async with`, or await open()")
-        return self._engine
+        return cast("AnyEngine", self._engine)  # a guard is asked what the engine is asked
 
 
 class SessionFactory:

@@ -1,59 +1,50 @@
-"""Models: found by key, priced from a list, and what their tokens cost."""
+"""Models: found by key and by what they can do, the default of each type, and what their tokens cost."""
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from operator import itemgetter
+from decimal import Decimal
+from functools import cache
 from typing import Any, Final
 
-from sqlalchemy import Table, bindparam, select, update
+from sqlalchemy import Table, bindparam, select, true
 
-from agentdb.catalog.models import AIModel, ModelType, Provider
-from agentdb.catalog.prices import ListedModel, listed
+from agentdb.catalog import customs
+from agentdb.catalog.models import AIModel, ModelType
+from agentdb.catalog.price_lists import imported
+from agentdb.catalog.prices import ListedModel, cost_of, listed
 from agentdb.catalog.records import PriceReport
+from agentdb.criteria import beyond
 from agentdb.engine.columns import of
-from agentdb.engine.connection import Script, each, every
-from agentdb.engine.functions import among
+from agentdb.engine.flags import all_true
 from agentdb.engine.plan import Plan
-from agentdb.engine.statements import insert_one, insert_unless_there
 from agentdb.errors import BadInput, NotFound
-from agentdb.page import Page
-from agentdb.repository import Repository
+from agentdb.page import Page, values_of
+from agentdb.repository import Repository, capped, page_of
 
 _models: Final[Table] = AIModel.__table__  # type: ignore[assignment]
-_providers: Final[Table] = Provider.__table__  # type: ignore[assignment]
 
 _BY_KEY: Final = Plan[AIModel](
     select(AIModel).where(AIModel.key == bindparam("key")), name="models.by_key", rows=AIModel, point=True
 )
-_WITH_KEYS: Final = Plan[AIModel](
-    select(AIModel).where(among(_models.c.key, "keys")).order_by(AIModel.id), name="models.import: models", rows=AIModel
+_DEFAULT: Final = Plan[AIModel](
+    # The flag alone, in the words of the partial index.
+    select(AIModel).where(AIModel.type == of(_models.c.type), AIModel.is_default, AIModel.is_active == true()),
+    name="models.default",
+    rows=AIModel,
 )
-_WITH_NAMES: Final = Plan[Provider](
-    select(Provider).where(among(_providers.c.name, "names")), name="models.import: providers", rows=Provider
-)
+_FILTERS: Final = ("type", "provider_id", "is_active", "is_custom")
 
-# What a price list knows; everything else of a model is the installation's own.
-_LISTED: Final = (
-    "provider_id",
-    "name",
-    "version_name",
-    "type",
-    "max_context",
-    "max_output",
-    "price_input",
-    "price_output",
-    "price_cache_read",
-    "price_cache_write",
-)
-_CHANGE: Final = Plan[int](
-    update(_models)
-    .where(_models.c.id == bindparam("model_id"), _models.c.is_custom == of(_models.c.is_custom, "custom"))
-    .values({key: of(_models.c[key], f"new_{key}") for key in _LISTED})
-    .returning(_models.c.id),
-    name="models.import: change",
-)
+
+@cache
+def _list_plan(filters: frozenset[str], *, capable: bool, after: bool) -> Plan[AIModel]:
+    statement = select(AIModel).where(*(_models.c[name] == of(_models.c[name]) for name in sorted(filters)))
+    if capable:
+        statement = statement.where(all_true(_models.c.capabilities, "capabilities"))
+    if after:
+        statement = statement.where(beyond([_models.c.key], newest_first=False))
+    return Plan(statement.order_by(_models.c.key).limit(bindparam("limit")), name="models.list", rows=AIModel)
 
 
 class Models(Repository[AIModel]):
@@ -73,16 +64,97 @@ class Models(Repository[AIModel]):
         *,
         type: ModelType | str | None = None,  # noqa: A002 (the column's name)
         provider_id: int | None = None,
+        is_active: bool | None = None,
+        is_custom: bool | None = None,
+        capabilities: Iterable[str] = (),
         limit: int = 50,
         after: str | None = None,
     ) -> Page[AIModel]:
-        """Return models by key: all, or those of one type or provider.
+        """Return models by key: all, or those of one type or provider, those that are active, or that can do something.
+
+        What stands in a model's JSON is the installation's own, and never in the way of a list.
+
+        Args:
+            type: of this type only.
+            provider_id: of this provider only.
+            is_active: those only that are, or are not.
+            is_custom: likewise.
+            capabilities: names that are all true in a model's ``capabilities``.
+            limit: how many.
+            after: the ``next`` of the page before.
 
         Cost: one read by uq_models__key, which passes over the others.
         """
-        asked = {"type": type, "provider_id": provider_id}
-        criteria: dict[str, Any] = {name: value for name, value in asked.items() if value is not None}
-        return await self.page(by="key", limit=limit, after=after, **criteria)
+        limit, wanted = capped(limit, self.most), _words(capabilities)
+        asked = (type, provider_id, is_active, is_custom)
+        criteria = {name: value for name, value in zip(_FILTERS, asked, strict=True) if value is not None}
+        listing = f"models.list:{sorted((name, str(value)) for name, value in criteria.items())}:{wanted}"
+        values: dict[str, Any] = {**criteria, "limit": limit + 1}
+        if wanted:
+            values["capabilities"] = wanted
+        if after is not None:
+            (values["after_0"],) = values_of(listing, after, [_models.c.key])
+        plan = _list_plan(frozenset(criteria), capable=bool(wanted), after=after is not None)
+        return page_of(await self.connection.fetch_all(plan, values), limit, listing, ["key"])
+
+    async def default(self, type: ModelType | str = ModelType.llm) -> AIModel | None:  # noqa: A002
+        """Return the default model of a type, or None while there is none that is active.
+
+        Cost: one read by uq_models__type.
+        """
+        return await self.connection.fetch_one(_DEFAULT, {"type": type})
+
+    async def set_default(self, model_id: int) -> AIModel:
+        """Make a model the default of its type, in place of the one that is, and return it; of many at once, one is.
+
+        Raises: NotFound; InvalidTransition for one that is not active.
+        Cost: one transaction of up to five statements.
+        """
+        return await self.connection.run(lambda: customs.defaulted(model_id))
+
+    async def price_of(
+        self,
+        key: str,
+        *,
+        input_tokens: int = 0,
+        output_tokens: int = 0,
+        cache_read_tokens: int = 0,
+        cache_write_tokens: int = 0,
+        units: Mapping[str, int | Decimal] | None = None,
+    ) -> Decimal:
+        """Return what a call of a model costs, in US dollars: rounded once, half to even, to nine places.
+
+        Args: as of `agentdb.catalog.prices.cost_of`, which is for whoever has the model already.
+        Raises: NotFound; BadInput.
+        Cost: one read by uq_models__key.
+        """
+        model = await self.by_key(key)
+        if model is None:
+            raise NotFound(f"there is no model {key!r}")
+        return cost_of(model, input_tokens, output_tokens, cache_read_tokens, cache_write_tokens, units)
+
+    async def save_custom(self, key: str, **values: Any) -> AIModel:
+        """Make a model the installation's own: change the one with this key, or add it; return it.
+
+        No seed and no price list changes it from then on. A built-in one stays built in, and `remove_custom` makes it
+        what it was again.
+
+        Args: values: columns of `agentdb.catalog.customs.CONTENT`; those that are not given stay as they are.
+        Raises: BadInput for any other column, or JSON that is no object; MissingReference for an unknown provider.
+        Cost: one transaction of two or three statements.
+        """
+        given = customs.checked(values)
+        return await self.connection.run(lambda: customs.saved(key, given))
+
+    async def remove_custom(self, key: str) -> AIModel | None:
+        """Remove a custom model; a built-in one becomes what it was shipped as, and is returned.
+
+        Agents that had the model that is gone have none.
+
+        Raises: NotFound; InvalidTransition for one that is neither custom nor built in.
+        Cost: one transaction of two or three statements.
+        """
+        return await self.connection.run(lambda: customs.removed(key))
 
     async def import_prices(self, rows: Iterable[Mapping[str, str | None]]) -> PriceReport:
         """Make models and their providers from a price list, and bring those that are there up to date: all or none.
@@ -99,7 +171,13 @@ class Models(Repository[AIModel]):
         key, times = Counter(model.key for model in models).most_common(1)[0] if models else ("", 0)
         if times > 1:
             raise BadInput(f"the price list has {key!r} {times} times; leave one")
-        return await self.connection.run(lambda: _import(models))
+        return await self.connection.run(lambda: imported(models))
+
+
+def _words(names: Iterable[str]) -> Sequence[str]:
+    if isinstance(names, str):
+        raise BadInput(f"capabilities are a list of names, not {names!r}")
+    return sorted(set(names))
 
 
 def _listed(place: int, row: Mapping[str, str | None]) -> ListedModel:
@@ -107,47 +185,3 @@ def _listed(place: int, row: Mapping[str, str | None]) -> ListedModel:
         return listed(row)
     except BadInput as error:
         raise BadInput(f"{error} (row {place} of the call)") from None
-
-
-def _import(models: Sequence[ListedModel]) -> Script[PriceReport]:
-    names = sorted({model.provider for model in models if model.provider})
-    providers, providers_added = yield from _providers_of(names)
-    present = {row.key: row for row in (yield from every(_WITH_KEYS, keys=[model.key for model in models]))}
-    new: list[dict[str, Any]] = []
-    changed: list[dict[str, Any]] = []
-    kept = 0
-    for model in models:
-        values = {**model.values, "provider_id": providers[model.provider] if model.provider else None}
-        row = present.get(model.key)
-        if row is None:
-            new.append({**values, "key": model.key})
-        elif row.is_custom:
-            kept += 1
-        elif any(getattr(row, name) != values[name] for name in _LISTED):
-            changed.append({"model_id": row.id, "custom": False, **{f"new_{name}": values[name] for name in _LISTED}})
-    yield from each(insert_one(AIModel), new)
-    changed.sort(key=itemgetter("model_id"))  # two imports that change the same models never wait crosswise
-    done = yield from each(_CHANGE, changed)
-    return PriceReport(
-        added=len(new),
-        changed=sum(key is not None for key in done),
-        unchanged=len(models) - len(new) - len(changed) - kept,
-        kept=kept + done.count(None),
-        providers_added=providers_added,
-        rounded=sum(model.rounded for model in models),
-    )
-
-
-def _providers_of(names: Sequence[str]) -> Script[tuple[dict[str, int], int]]:
-    """Return the providers' ids by name, and how many were made."""
-    ids = {row.name: row.id for row in (yield from every(_WITH_NAMES, names=names))}
-    made = yield from each(
-        insert_unless_there(Provider, ("name",)), [{"name": name} for name in names if name not in ids]
-    )
-    ids |= {row.name: row.id for row in made if row is not None}
-    if len(ids) < len(names):  # another import made some of them meanwhile
-        ids |= {row.name: row.id for row in (yield from every(_WITH_NAMES, names=names))}
-    missing = [name for name in names if name not in ids]
-    if missing:
-        raise NotFound(f"the provider {missing[0]!r} was removed while it was being made")
-    return ids, sum(row is not None for row in made)

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from enum import StrEnum, auto
 
-from sqlalchemy import UniqueConstraint
-from sqlalchemy.orm import Mapped, relationship
+from sqlalchemy import Index, UniqueConstraint
+from sqlalchemy.orm import Mapped, relationship, validates
 
 from agentdb.base import Entity, Mutable
+from agentdb.engine.folding import folded
 from agentdb.engine.schema.ddl import partial_index
 from agentdb.owners import Owner
 from agentdb.types import (
@@ -95,6 +96,7 @@ class AIModel(Mutable, Entity):
     is_default: Mapped[bool] = flag(False)
     is_builtin: Mapped[bool] = flag(False)
     is_custom: Mapped[bool] = flag(False)
+    shipped: Mapped[Json | None]  # of a built-in model that is custom: what it is when it ceases to be
 
     provider: Mapped[Provider | None] = relationship(back_populates="models", lazy="raise")
 
@@ -131,17 +133,27 @@ class Tool(Mutable, Entity):
     custom_config: Mapped[Json] = json(dict)
     code: Mapped[Prose | None]
     is_builtin: Mapped[bool] = flag(False)
+    name_folded: Mapped[str] = words("")  # what a search compares: the text, `folded`
+    description_folded: Mapped[str] = words("")
+
+    @validates("name", "description")
+    def _fold(self, name: str, text: str | None) -> str | None:
+        """Keep what is searched with what is shown, whoever writes through a session."""
+        setattr(self, f"{name}_folded", folded(text) if isinstance(text, str) else "")
+        return text
 
 
 class Agent(Mutable, Entity):
     """The definition of an agent."""
 
     __tablename__ = "agents"
+    # serves a user's own agents, and everybody's, the newest first
+    __table_args__ = (Index(None, "user_id", "id"),)
     __owner__ = Owner.first_of(Owner.by("user_id"), Owner.catalog)
 
     id: Mapped[Key]
     uuid: Mapped[Uuid]
-    user_id: Mapped[int | None] = ref("users.id", CASCADE)  # None: everybody's
+    user_id: Mapped[int | None] = ref("users.id", CASCADE, index=False)  # None: everybody's
     name: Mapped[Name]
     description: Mapped[Prose | None]
     system_prompt: Mapped[Prose | None]

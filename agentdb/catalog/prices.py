@@ -83,6 +83,7 @@ def cost_of(
     output_tokens: int = 0,
     cache_read_tokens: int = 0,
     cache_write_tokens: int = 0,
+    units: Mapping[str, int | Decimal] | None = None,
 ) -> Decimal:
     """Return what a call cost, in US dollars: computed exactly, and rounded once, half to even, to nine places.
 
@@ -92,8 +93,9 @@ def cost_of(
         output_tokens: with those of reasoning.
         cache_read_tokens: at the price of input where the model has none for them.
         cache_write_tokens: likewise.
+        units: how many of what else the model's ``pricing`` has a price for, such as images.
 
-    Raises: BadInput for a negative count.
+    Raises: BadInput for a negative count, and for a unit that has no price.
     """
     as_input = model.price_input
     cached = as_input if model.price_cache_read is None else model.price_cache_read
@@ -109,7 +111,29 @@ def cost_of(
         if tokens < 0:
             raise BadInput(f"a call takes 0 tokens or more, not {tokens}")
         total = _EXACT.add(total, _EXACT.multiply(Decimal(tokens), price or Decimal(0)))
-    return _EXACT.quantize(_EXACT.divide(total, Decimal(MILLION)), NANO)
+    total = _EXACT.divide(total, Decimal(MILLION))
+    for unit, quantity in (units or {}).items():
+        many = Decimal(quantity)
+        if not many.is_finite() or not 0 <= many < 2**63:
+            raise BadInput(f"a call takes 0 {unit} or more, not {quantity}")
+        total = _EXACT.add(total, _EXACT.multiply(many, _unit_price(model, unit)))
+    return _EXACT.quantize(total, NANO)
+
+
+def _unit_price(model: AIModel, unit: str) -> Decimal:
+    """Return what one of a unit costs.
+
+    Raises: BadInput where the model's pricing has no price for it.
+    """
+    price = model.pricing.get(unit) if isinstance(model.pricing, Mapping) else None
+    try:
+        # A float's shortest text: 0.1 is a tenth, not what binary makes of it.
+        amount = Decimal("NaN") if price is None or isinstance(price, bool) else Decimal(str(price))
+    except InvalidOperation:
+        amount = Decimal("NaN")
+    if not amount.is_finite() or not 0 <= amount < 2**63:
+        raise BadInput(f"model {model.key} has no price for {unit!r}; give its pricing one")
+    return amount
 
 
 def _text(row: Mapping[str, str | None], column: str) -> str:

@@ -171,7 +171,7 @@ async def _charge(unit: Unit, run: ChatRun, session: RunSession, messages: list[
     total, calls = _NOTHING, 0
     for call in model_calls(run):
         calls += 1
-        tokens = {
+        tokens: dict[str, Any] = {
             "input_tokens": call.input_tokens,
             "output_tokens": call.output_tokens,
             "cache_read_tokens": call.cache_read_tokens,

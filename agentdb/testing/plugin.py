@@ -38,6 +38,7 @@ SEALED: Final[dict[str, Any]] = {
     "pooler": "none",
     "migrate": "auto",
     "seed": "never",
+    "service": None,
     "sqlite_synchronous": "normal",
 }
 

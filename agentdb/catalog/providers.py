@@ -1,0 +1,174 @@
+"""Providers: who serves models, and the key each is called with."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import Any, Final
+from uuid import UUID
+
+from sqlalchemy import Table, select
+
+from agentdb.catalog.models import Provider
+from agentdb.catalog.records import ProviderEntry
+from agentdb.criteria import update_plan
+from agentdb.engine.columns import of
+from agentdb.engine.connection import Connection, Script, one
+from agentdb.engine.plan import Plan
+from agentdb.engine.statements import insert_one
+from agentdb.errors import BadInput, NotFound
+from agentdb.keyring import Keyring
+from agentdb.page import Page
+from agentdb.repository import Repository
+from agentdb.types import uuid7
+
+_providers: Final[Table] = Provider.__table__  # type: ignore[assignment]
+_CHANGEABLE: Final = ("name", "api_type", "endpoint", "api_key", "api_key_variable")
+
+_BY_NAME: Final = Plan[Provider](
+    select(Provider).where(Provider.name == of(_providers.c.name)), name="providers.by_name", rows=Provider, point=True
+)
+_UUID: Final = Plan[UUID](
+    select(_providers.c.uuid).where(_providers.c.id == of(_providers.c.id, "provider_id")).with_for_update(),
+    name="providers.update: uuid",
+)
+
+
+class _Rows(Repository[Provider]):
+    model = Provider
+
+
+class Providers:
+    """Who serves models. A provider's key is stored sealed, and only `reveal` returns it.
+
+    Args:
+        connection: the database itself, or an open unit.
+        most: the cap on every limit.
+    """
+
+    def __init__(self, connection: Connection, *, most: int) -> None:
+        self.connection = connection
+        self._rows = _Rows(connection, most=most)
+
+    async def create(
+        self,
+        name: str,
+        *,
+        api_type: str | None = None,
+        endpoint: str | None = None,
+        api_key: Any = None,
+        api_key_variable: str | None = None,
+    ) -> ProviderEntry:
+        """Create a provider.
+
+        Args:
+            name: unique.
+            api_type: which interface it speaks.
+            endpoint: where it is reached.
+            api_key: what it is called with, text or JSON; stored sealed.
+            api_key_variable: the variable that holds the key instead.
+
+        Raises: BadInput; Conflict when the name is taken; BadSettings when there is a key to store and none to seal it.
+        Cost: one insert.
+        """
+        uuid = uuid7()
+        sealed = None if api_key is None else _sealed(self.connection.keyring, api_key, uuid)
+        given = {"name": _filled(name), "uuid": uuid, "api_type": api_type, "endpoint": endpoint}
+        row: Provider | None = await self.connection.fetch_one(
+            insert_one(Provider), {**given, "api_key": sealed, "api_key_variable": api_key_variable}
+        )
+        return _entry(row, name)
+
+    async def get(self, provider_id: int) -> ProviderEntry:
+        """Return a provider.
+
+        Raises: NotFound.
+        Cost: one read by the primary key.
+        """
+        return _entry(await self._rows.find(provider_id), provider_id)
+
+    async def by_name(self, name: str) -> ProviderEntry:
+        """Return the provider of this name.
+
+        Raises: NotFound.
+        Cost: one read by uq_providers__name.
+        """
+        row: Provider | None = await self.connection.fetch_one(_BY_NAME, {"name": name})
+        return _entry(row, name)
+
+    async def list(self, *, limit: int = 50, after: str | None = None) -> Page[ProviderEntry]:
+        """Return providers by name."""
+        page = await self._rows.page(by="name", limit=limit, after=after)
+        return Page([_entry(row, row.name) for row in page.items], page.next)
+
+    async def update(self, provider_id: int, **changes: Any) -> ProviderEntry:
+        """Change a provider, and return it.
+
+        Args: changes: what `create` takes; an ``api_key`` of None takes the key away.
+        Raises: NotFound; as `create`.
+        Cost: one transaction of two statements.
+        """
+        unknown = sorted(changes.keys() - {*_CHANGEABLE})
+        if unknown or not changes:
+            raise BadInput(f"a provider is changed by {', '.join(_CHANGEABLE)}, not {', '.join(unknown) or 'nothing'}")
+        if "name" in changes:
+            _filled(changes["name"])
+        work = partial(_change, provider_id, changes, self.connection.keyring)
+        return _entry(await self.connection.run(work), provider_id)
+
+    async def reveal(self, provider_id: int) -> Any:
+        """Return a provider's key as it was given, or None when none is stored.
+
+        Raises: NotFound; DecryptionFailed.
+        Cost: one read by the primary key.
+        """
+        row = await self._rows.get(provider_id)
+        if row.api_key is None:
+            return None
+        return self.connection.keyring.open(row.api_key, table="providers", column="api_key", row=row.uuid)
+
+    async def remove(self, provider_id: int) -> bool:
+        """Remove a provider with the keys users have for it, and tell whether it was there; its models stay without."""
+        return await self._rows.remove(provider_id)
+
+    async def count(self) -> int:
+        """Return how many there are."""
+        return await self._rows.count()
+
+
+def _change(provider_id: int, changes: dict[str, Any], keyring: Keyring) -> Script[Provider | None]:
+    uuid = yield from one(_UUID, provider_id=provider_id)
+    if uuid is None:
+        return None
+    given = dict(changes)
+    if given.get("api_key") is not None:
+        given["api_key"] = _sealed(keyring, given["api_key"], uuid)
+    plan = update_plan(Provider, frozenset(given), versioned=False)
+    return (yield from one(plan, **given, key_id=provider_id))
+
+
+def _sealed(keyring: Keyring, api_key: Any, uuid: UUID) -> bytes:
+    if api_key == "":
+        raise BadInput("a provider's key is not empty; None takes it away")
+    return keyring.seal(api_key, table="providers", column="api_key", row=uuid)
+
+
+def _filled(name: Any) -> str:
+    if not isinstance(name, str) or not name.strip():
+        raise BadInput(f"a provider's name is text that is not empty, not {name!r}")
+    return name
+
+
+def _entry(row: Provider | None, asked: int | str) -> ProviderEntry:
+    if row is None:
+        raise NotFound(f"there is no provider {asked!r}")
+    return ProviderEntry(
+        id=row.id,
+        uuid=row.uuid,
+        name=row.name,
+        api_type=row.api_type,
+        endpoint=row.endpoint,
+        has_api_key=row.api_key is not None,
+        api_key_variable=row.api_key_variable,
+        created_at=row.created_at,
+        updated_at=row.updated_at,
+    )
