@@ -59,10 +59,10 @@ UNIQUE (uuid)
 CREATE INDEX ix_agent_sessions__agent_id ON agent_sessions USING btree (agent_id)
 -- index agent_sessions.ix_agent_sessions__conversation_id
 CREATE INDEX ix_agent_sessions__conversation_id ON agent_sessions USING btree (conversation_id)
--- index agent_sessions.ix_agent_sessions__last_active_at
-CREATE INDEX ix_agent_sessions__last_active_at ON agent_sessions USING btree (last_active_at DESC)
--- index agent_sessions.ix_agent_sessions__user_id
-CREATE INDEX ix_agent_sessions__user_id ON agent_sessions USING btree (user_id)
+-- index agent_sessions.ix_agent_sessions__live
+CREATE INDEX ix_agent_sessions__live ON agent_sessions USING btree (last_active_at, id) WHERE (status = ANY (ARRAY['running'::text, 'paused'::text]))
+-- index agent_sessions.ix_agent_sessions__user_id_last_active_at_id
+CREATE INDEX ix_agent_sessions__user_id_last_active_at_id ON agent_sessions USING btree (user_id, last_active_at DESC, id DESC)
 
 -- table agent_tools
 CREATE TABLE agent_tools

@@ -156,6 +156,6 @@ CREATE INDEX ix_agent_sessions__agent_id ON agent_sessions (agent_id);
 
 CREATE INDEX ix_agent_sessions__conversation_id ON agent_sessions (conversation_id);
 
-CREATE INDEX ix_agent_sessions__last_active_at ON agent_sessions (last_active_at DESC);
+CREATE INDEX ix_agent_sessions__live ON agent_sessions (last_active_at, id) WHERE status IN ('running', 'paused');
 
-CREATE INDEX ix_agent_sessions__user_id ON agent_sessions (user_id);
+CREATE INDEX ix_agent_sessions__user_id_last_active_at_id ON agent_sessions (user_id, last_active_at DESC, id DESC);
