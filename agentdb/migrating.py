@@ -80,15 +80,16 @@ async def _read(engine: AnyEngine, schema: str | None) -> int | None:
     """Return the version; None only when the catalog says there is no such table."""
     read_version, is_there = _plans(schema)
     problem = SchemaMismatch(NO_ROW)
-    try:
-        version = await engine.fetch_one(read_version, {})
-        if version is not None:
-            return version
-    except SchemaMismatch as error:
-        problem = error
-    if await engine.fetch_one(is_there, {}):
-        raise problem
-    return None
+    for _ in range(2):  # again, for the table that another process makes between the two reads
+        try:
+            version = await engine.fetch_one(read_version, {})
+            if version is not None:
+                return version
+        except SchemaMismatch as error:
+            problem = error
+        if not await engine.fetch_one(is_there, {}):
+            return None
+    raise problem
 
 
 async def upgrade(
