@@ -95,18 +95,16 @@ DELETE_WITH_AGENT: Final = Plan[None](
 PURGE: Final = Plan[None](delete(_conversations).where(_THIS, OWN, _DELETED), name="conversations.purge")
 
 _OVERDUE: Final = _conversations.c.deleted_at < of(_conversations.c.deleted_at, "before")
-# One that somebody restores right now is left; the condition is looked at again on the row itself.
+# One that somebody restores right now is passed by.
+# As a WITH, which is read once: PostgreSQL may run a subquery with a LIMIT again for every row it looks at.
+_over: Final = (
+    select(_conversations.c.id)
+    .where(_OVERDUE, _DELETED)
+    .order_by(_conversations.c.deleted_at, _conversations.c.id)
+    .limit(bindparam("limit"))
+    .with_for_update(skip_locked=True)
+    .cte("over")
+)
 PURGE_BATCH: Final = Plan[None](
-    delete(_conversations).where(
-        _conversations.c.id.in_(
-            select(_conversations.c.id)
-            .where(_OVERDUE, _DELETED)
-            .order_by(_conversations.c.deleted_at, _conversations.c.id)
-            .limit(bindparam("limit"))
-            .with_for_update(skip_locked=True)
-            .correlate(None)
-        ),
-        _OVERDUE,
-    ),
-    name="conversations.purge_deleted",
+    delete(_conversations).where(_conversations.c.id.in_(select(_over.c.id))), name="conversations.purge_deleted"
 )

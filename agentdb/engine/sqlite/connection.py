@@ -208,6 +208,13 @@ def execute(raw: sqlite3.Connection, compiled: Compiled[Any], arguments: list[An
         cursor.fetchall()
     except Exception as error:
         raise translate(error, raw, compiled.plan, values) from error
+    return _changed(raw, cursor, compiled)
+
+
+def _changed(raw: sqlite3.Connection, cursor: sqlite3.Cursor, compiled: Compiled[Any]) -> int:
+    """Return how many rows a statement changed: the driver counts only where its first word says what it does."""
+    if compiled.writes and cursor.rowcount < 0:
+        return int(raw.execute("SELECT changes()").fetchone()[0])
     return max(cursor.rowcount, 0)
 
 
