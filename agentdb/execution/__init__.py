@@ -9,6 +9,7 @@ from __future__ import annotations
 from functools import cached_property
 
 from agentdb.engine.connection import Connection
+from agentdb.execution.agent_sessions import AgentSessions
 from agentdb.execution.executions import Executions
 from agentdb.execution.node_logs import NodeLogs
 from agentdb.repository import MOST, Aggregate
@@ -33,3 +34,8 @@ class ExecutionRepositories(Aggregate):
     def node_logs(self) -> NodeLogs:
         """What their nodes did."""
         return NodeLogs(self.connection, most=self.most, in_unit=self._in_unit)
+
+    @cached_property
+    def agent_sessions(self) -> AgentSessions:
+        """Agents at work for users."""
+        return AgentSessions(self.connection, most=self.most)

@@ -187,14 +187,16 @@ class AgentSession(Mutable, Entity):
 
     __tablename__ = "agent_sessions"
     __table_args__ = (
-        # serves sessions, last active first
-        descending_index("ix_agent_sessions__last_active_at", "last_active_at DESC"),
+        # serves a user's sessions, last active first, and the user's deletion
+        descending_index("ix_agent_sessions__user_id_last_active_at_id", "user_id", "last_active_at DESC", "id DESC"),
+        # serves the live ones, and the end of those that fell silent
+        partial_index("ix_agent_sessions__live", "last_active_at", "id", where="status IN ('running', 'paused')"),
     )
     __owner__ = Owner.by("user_id")
 
     id: Mapped[Key]
     uuid: Mapped[Uuid]
-    user_id: Mapped[int] = ref("users.id", CASCADE)
+    user_id: Mapped[int] = ref("users.id", CASCADE, index=False)
     agent_id: Mapped[int] = ref("agents.id", CASCADE)
     conversation_id: Mapped[int | None] = ref("conversations.id", SET_NULL)
     status: Mapped[AgentSessionStatus] = choice(AgentSessionStatus, AgentSessionStatus.running)
@@ -209,4 +211,4 @@ class AgentSession(Mutable, Entity):
     started_at: Mapped[Moment]
     last_active_at: Mapped[Moment]
     completed_at: Mapped[Moment | None]
-    version: Mapped[int] = whole(1, 32)
+    version: Mapped[int] = whole(1, 32)  # counts changes of the status

@@ -1,0 +1,278 @@
+"""Agents' sessions: which status follows which, who wins, and what is kept of writers at once."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from datetime import UTC, datetime, timedelta
+from functools import partial
+from typing import Any
+
+import pytest
+
+from agentdb import clock
+from agentdb.database import Database
+from agentdb.errors import BadInput, InvalidTransition, MissingReference, NotFound, StaleVersion
+from agentdb.execution.models import AgentSession, AgentSessionStatus
+from agentdb.testing.factories import make_conversation, make_user
+
+Move = Callable[[Database, int], Awaitable[AgentSession]]
+
+NOON = datetime(2026, 3, 9, 12, tzinfo=UTC)
+
+MOVES: dict[str, Move] = {
+    "running": lambda db, key: db.execution.agent_sessions.resume(key),
+    "paused": lambda db, key: db.execution.agent_sessions.pause(key),
+    "completed": lambda db, key: db.execution.agent_sessions.complete(key),
+    "failed": lambda db, key: db.execution.agent_sessions.fail(key, "it broke"),
+}
+ALLOWED = {
+    ("running", "paused"),
+    ("running", "completed"),
+    ("running", "failed"),
+    ("paused", "running"),
+    ("paused", "completed"),
+    ("paused", "failed"),
+    ("failed", "running"),
+}
+
+
+async def make_agent(db: Database) -> int:
+    return (await db.catalog.agents.create("worker", user_id=None)).id
+
+
+async def start(db: Database, **details: Any) -> AgentSession:
+    user_id = details.pop("user_id", None) or (await make_user(db)).id
+    agent_id = details.pop("agent_id", None) or await make_agent(db)
+    return await db.execution.agent_sessions.start(user_id=user_id, agent_id=agent_id, **details)
+
+
+@pytest.mark.parametrize("before", MOVES)
+@pytest.mark.parametrize("after", MOVES)
+async def test_a_status_follows_only_where_it_may(db: Database, before: str, after: str) -> None:
+    session = await start(db)
+    if before != "running":
+        session = await MOVES[before](db, session.id)
+
+    if (before, after) in ALLOWED:
+        moved = await MOVES[after](db, session.id)
+        assert moved.status == after
+        assert moved.version == session.version + 1
+        assert (moved.completed_at is not None) == (after in ("completed", "failed"))
+    else:
+        with pytest.raises(InvalidTransition, match=f"is {before} and cannot be {after}"):
+            await MOVES[after](db, session.id)
+        assert (await db.execution.agent_sessions.get(session.id)).version == session.version
+
+
+async def test_of_many_who_know_the_same_version_exactly_one_wins(db: Database) -> None:
+    sessions = db.execution.agent_sessions
+    session = await start(db)
+    changes: list[Callable[..., Awaitable[AgentSession]]] = [
+        sessions.pause,
+        sessions.complete,
+        partial(sessions.fail, error="no"),
+    ] * 5
+
+    answers = await asyncio.gather(
+        *(change(session.id, expected_version=session.version) for change in changes), return_exceptions=True
+    )
+
+    assert sum(isinstance(answer, AgentSession) for answer in answers) == 1
+    assert sum(isinstance(answer, StaleVersion) for answer in answers) == len(changes) - 1
+    assert (await sessions.get(session.id)).version == session.version + 1
+
+
+async def test_of_many_who_complete_a_session_exactly_one_does(db: Database) -> None:
+    session = await start(db)
+
+    answers = await asyncio.gather(
+        *(db.execution.agent_sessions.complete(session.id) for _ in range(10)), return_exceptions=True
+    )
+
+    assert sum(isinstance(answer, AgentSession) for answer in answers) == 1
+    assert sum(isinstance(answer, InvalidTransition) for answer in answers) == 9
+
+
+async def test_checkpoints_appended_at_once_are_all_kept(db: Database) -> None:
+    sessions = db.execution.agent_sessions
+    session = await start(db)
+
+    numbers = await asyncio.gather(*(sessions.checkpoint(session.id, {"step": step}) for step in range(50)))
+
+    assert sorted(numbers) == list(range(1, 51))
+    kept = (await sessions.get(session.id)).checkpoints
+    assert sorted(one["state"]["step"] for one in kept) == list(range(50))
+    assert [kept[number - 1]["state"]["step"] for number in numbers] == list(range(50))
+
+
+async def test_a_change_of_the_status_may_bring_a_checkpoint(db: Database) -> None:
+    sessions = db.execution.agent_sessions
+    session = await start(db)
+
+    paused = await sessions.pause(session.id, checkpoint={"step": 1})
+    with pytest.raises(InvalidTransition):
+        await sessions.pause(session.id, checkpoint={"step": 2})
+
+    assert [one["state"] for one in paused.checkpoints] == [{"step": 1}]
+    assert (await sessions.get(session.id)).checkpoints == paused.checkpoints
+
+
+async def test_patches_of_different_members_are_all_kept_and_null_takes_away(db: Database) -> None:
+    sessions = db.execution.agent_sessions
+    session = await start(db, variables={"gone": 1, "kept": {"a": 1, "b": 2}}, context={"goal": "x"})
+
+    await asyncio.gather(*(sessions.patch(session.id, variables={f"key {n}": n}) for n in range(20)))
+    patched = await sessions.patch(session.id, variables={"gone": None, "kept": {"b": None, "c": [1]}})
+
+    assert patched.variables == {"kept": {"a": 1, "c": [1]}, **{f"key {n}": n for n in range(20)}}
+    assert patched.context == {"goal": "x"}
+
+
+async def test_what_is_counted_at_once_is_all_counted(db: Database) -> None:
+    sessions = db.execution.agent_sessions
+    session = await start(db)
+
+    await asyncio.gather(*(sessions.record(session.id, messages=2, tools=["web", f"tool {n % 3}"]) for n in range(12)))
+
+    counted = await sessions.get(session.id)
+    assert counted.messages_count == 24
+    assert counted.tools_used == ["tool 0", "tool 1", "tool 2", "web"]
+    assert counted.version == session.version
+
+
+async def test_what_has_ended_takes_nothing_more(db: Database) -> None:
+    sessions = db.execution.agent_sessions
+    session = await start(db)
+    await sessions.complete(session.id)
+
+    for call in (
+        sessions.checkpoint(session.id, {}),
+        sessions.patch(session.id, variables={"a": 1}),
+        sessions.record(session.id, messages=1),
+        sessions.touch(session.id),
+    ):
+        with pytest.raises(InvalidTransition, match="is completed"):
+            await call
+
+
+async def test_last_active_moves_forward_only(db: Database) -> None:
+    with clock.hold(NOON) as hand:
+        session = await start(db)
+        hand.forward(timedelta(minutes=5))
+        later = await db.execution.agent_sessions.touch(session.id)
+    with clock.hold(NOON):
+        again = await db.execution.agent_sessions.touch(session.id)
+
+    assert later.last_active_at == session.last_active_at + timedelta(minutes=5)
+    assert again.last_active_at == later.last_active_at
+
+
+async def test_a_session_and_its_conversation_refer_to_each_other(db: Database) -> None:
+    talk = await make_conversation(db)
+
+    first = await start(db, user_id=talk.user_id, conversation_id=talk.id)
+    second = await start(db, user_id=talk.user_id, conversation_id=talk.id)
+
+    assert (await db.conversation.conversations.get(talk.id)).session_id == second.id
+    page = await db.execution.agent_sessions.of_conversation(talk.id)
+    assert [session.id for session in page.items] == [second.id, first.id]
+
+
+async def test_nobody_works_in_anothers_conversation_nor_in_a_deleted_one(db: Database) -> None:
+    talk, gone = await make_conversation(db), await make_conversation(db)
+    await db.conversation.conversations.delete(gone.id)
+
+    with pytest.raises(NotFound):
+        await start(db, conversation_id=talk.id)
+    with pytest.raises(NotFound):
+        await start(db, user_id=gone.user_id, conversation_id=gone.id)
+    with pytest.raises(MissingReference):
+        await start(db, user_id=10**9)
+    with pytest.raises(MissingReference):
+        await start(db, agent_id=10**9)
+    assert await db.execution.agent_sessions.count() == 0
+
+
+async def test_anothers_session_is_missing(db: Database) -> None:
+    sessions = db.execution.agent_sessions
+    session, stranger = await start(db), await make_user(db)
+
+    for call in (
+        sessions.pause(session.id, user_id=stranger.id),
+        sessions.checkpoint(session.id, {}, user_id=stranger.id),
+        sessions.patch(session.id, variables={}, user_id=stranger.id),
+        sessions.record(session.id, user_id=stranger.id),
+    ):
+        with pytest.raises(NotFound):
+            await call
+    assert (await sessions.get(session.id)).status is AgentSessionStatus.running
+
+
+async def test_silent_sessions_fail_in_batches_and_can_be_recovered(db: Database) -> None:
+    sessions = db.execution.agent_sessions
+    user, agent = (await make_user(db)).id, await make_agent(db)
+    with clock.hold(NOON) as hand:
+        silent = [await start(db, user_id=user, agent_id=agent) for _ in range(5)]
+        await sessions.pause(silent[0].id)
+        done = await start(db, user_id=user, agent_id=agent)
+        await sessions.complete(done.id)
+        hand.forward(timedelta(hours=1))
+        busy = await start(db, user_id=user, agent_id=agent)
+
+        assert await sessions.expire(1_800, limit=3) == 3
+        assert sum(await asyncio.gather(*(sessions.expire(1_800, limit=3) for _ in range(3)))) == 2
+        assert await sessions.expire(1_800) == 0
+
+        assert {one.id for one in (await sessions.live()).items} == {busy.id}
+        failed = await sessions.get(silent[0].id)
+        assert failed.status is AgentSessionStatus.failed
+        assert failed.error_logs[0]["error"] == "nothing happened for 1800 seconds"
+        assert (await sessions.get(done.id)).status is AgentSessionStatus.completed
+        assert (await sessions.resume(silent[0].id)).completed_at is None
+
+
+async def test_lists_are_pages_last_active_first(db: Database) -> None:
+    sessions = db.execution.agent_sessions
+    user, agent = (await make_user(db)).id, await make_agent(db)
+    with clock.hold(NOON) as hand:
+        made = []
+        for _ in range(5):
+            hand.forward(timedelta(seconds=1))
+            made.append((await start(db, user_id=user, agent_id=agent)).id)
+    await start(db)
+    await sessions.complete(made[2])
+
+    first = await sessions.of_user(user, limit=3)
+    rest = await sessions.of_user(user, limit=3, after=first.next)
+    live = await sessions.of_agent(agent, live=True)
+
+    assert [one.id for one in first.items + rest.items] == [made[2], made[4], made[3], made[1], made[0]]
+    assert [one.id for one in live.items] == [made[4], made[3], made[1], made[0]]
+    assert rest.next is None
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        lambda s, _: s.checkpoint("1", {}),
+        lambda s, key: s.patch(key, variables=["a"]),
+        lambda s, key: s.record(key, messages=-1),
+        lambda s, key: s.record(key, messages=True),
+        lambda s, key: s.record(key, tools=[1]),
+        lambda s, key: s.fail(key, ""),
+        lambda s, key: s.fail(key, 5),
+        lambda s, _: s.expire(0),
+        lambda s, _: s.expire(float("nan")),
+        lambda s, _: s.expire("5"),
+        lambda s, _: s.add(user_id=1),
+        lambda s, key: s.update(key, status="running"),
+        lambda s, key: s.pause(key, expected_version="1"),
+    ],
+)
+async def test_what_makes_no_sense_is_refused(db: Database, call: Any) -> None:
+    session = await start(db)
+
+    with pytest.raises(BadInput):
+        await call(db.execution.agent_sessions, session.id)
+    assert (await db.execution.agent_sessions.get(session.id)).version == 1
