@@ -6,16 +6,16 @@ import base64
 import binascii
 import re
 import secrets
-from itertools import pairwise
 from typing import Final
 
 from agentdb.errors import BadSettings
+from agentdb.guessing import most_bits_saved
 
 LENGTH: Final = 32  # bytes, at least
 REMEDY: Final = 'make one with `python -c "import secrets; print(secrets.token_urlsafe(32))"`'
 
-# Of 32 random bytes about 30 differ; less than half of that is no accident.
-_DISTINCT: Final = 16
+# Of 2**32 random keys an expectation tells one in so many bits less: see `agentdb.guessing`.
+_SAVED: Final = 32
 _hex: Final = re.compile(r"(?:[0-9a-fA-F]{2})+").fullmatch
 
 
@@ -36,9 +36,9 @@ def material(text: str, *, place: int) -> bytes:
     key = _decoded(text, place)
     if len(key) < LENGTH:
         raise _weak(place, f"holds {len(key)} bytes where at least {LENGTH} are needed")
-    steps = {(after - before) % 256 for before, after in pairwise(key)}
-    if min(len(set(key)), len(steps)) < _DISTINCT:
-        raise _weak(place, "repeats itself, so it can be guessed")
+    kind, saved = most_bits_saved(text.rstrip("="), key)
+    if saved >= _SAVED:
+        raise _weak(place, f"{kind}, so it can be guessed")
     return key
 
 
@@ -47,13 +47,9 @@ def _decoded(text: str, place: int) -> bytes:
         return bytes.fromhex(text)
     plain = text.rstrip("=").replace("-", "+").replace("_", "/")
     try:
-        key = base64.b64decode(plain + "=" * (-len(plain) % 4), validate=True)
+        return base64.b64decode(plain + "=" * (-len(plain) % 4), validate=True)
     except (binascii.Error, ValueError):
         raise _weak(place, "is neither base64 nor hex") from None
-    # A phrase that somebody typed is base64 too: random text of this length has letters of both cases.
-    if len(key) >= LENGTH and (text == text.lower() or text == text.upper()):
-        raise _weak(place, "reads like a phrase, so it can be guessed")
-    return key
 
 
 def _weak(place: int, reason: str) -> BadSettings:

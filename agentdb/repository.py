@@ -29,6 +29,7 @@ E = TypeVar("E", bound=Entity)
 R = TypeVar("R")
 
 MOST: Final = 1_000
+_FIXED: Final = frozenset({"uuid", "created_at"})  # what a row is known by elsewhere, and when it began
 
 
 class Aggregate:
@@ -94,13 +95,11 @@ class Repository(Generic[E]):
         """Change columns of a row, and return the row.
 
         Args: expected_version: change it only if it still has this version; a row that has one counts it up.
-        Raises: NotFound; StaleVersion when somebody else was first; Conflict, MissingReference, BadInput.
+        Raises: NotFound; StaleVersion when somebody else was first; Conflict, MissingReference; BadInput, also for what
+            never changes: a key, ``uuid``, ``created_at``; and for ``version``, which counts itself.
         Cost: one statement.
         """
-        if not changes:
-            raise BadInput(f"nothing to change in {self.model.__tablename__}")
-        for name in changes:
-            column_of(self._model, name)
+        self.check_changes(changes)
         plan = update_plan(self._model, frozenset(changes), expected_version is not None)
         values = {f"key_{name}": value for name, value in self._key(key).items()}
         if expected_version is not None:
@@ -117,11 +116,11 @@ class Repository(Generic[E]):
     async def upsert(self, *, on: Sequence[str], **values: Any) -> E:
         """Add a row, or, when one has the same values in the columns ``on``, change that one; return it either way.
 
-        Raises: BadInput when ``on`` is not unique together; Conflict on another unique column.
+        Raises: BadInput when ``on`` is not unique together, or for a value that never changes, as in `update`, unless
+            it is one of ``on``; Conflict on another unique column.
         Cost: one statement.
         """
-        for name in values:
-            column_of(self._model, name)
+        self.check_changes(values, on)
         row: E | None = await self.connection.fetch_one(
             insert_or_update(self._model, tuple(on), frozenset(values)), values
         )
@@ -183,6 +182,26 @@ class Repository(Generic[E]):
         plan = stream_plan(self._model, shape_of(self._model, criteria))
         async for row in self.connection.stream(plan, values_given(criteria)):
             yield row
+
+    def check_changes(self, values: Mapping[str, Any], on: Sequence[str] | None = None) -> None:
+        """Check that columns may be given new values.
+
+        Args: on: of an upsert: which columns make a row the same.
+        Raises: BadInput for an unknown column, one that never changes, or none; and for ``on`` that no value is of.
+        """
+        table = self.model.__tablename__
+        if not values:
+            raise BadInput(f"nothing to change in {table}")
+        if on is not None and (isinstance(on, str) or not set(on) <= values.keys()):
+            raise BadInput(f"an upsert into {table} names, in a list, columns it has values for, not {on!r}")
+        for name in values:
+            column_of(self._model, name)
+            if on is not None and name in on:
+                continue
+            if name == "version":
+                raise BadInput(f"{table}.version counts itself; pass expected_version to compare it")
+            if name in _FIXED or name in key_names(self._model):
+                raise BadInput(f"{table}.{name} never changes once a row is added; add another row")
 
     @property
     def _model(self) -> type[E]:

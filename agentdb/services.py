@@ -69,11 +69,11 @@ MATRIX: Final[Mapping[str, Access]] = MappingProxyType(
         "passkey_credentials": _access("server supervisor"),
         "registration_tokens": _access("server supervisor"),
         "api_keys": _access("server supervisor seed", gateway=_USES),
-        "audit_log": _access("server supervisor gateway seed"),  # the gateway tells that it opened a provider key
+        "audit_log": _access("server supervisor gateway cms hub worker seed"),  # who opens a secret tells of it
         # hub: what the machines share
         "hosts": _access("hub supervisor"),
         "user_hosts": _access("hub supervisor"),
-        "user_notifications": _access("hub supervisor"),
+        "user_notifications": _access("hub supervisor server"),  # whoever disables a user tells those who follow
         "runs": _access("hub", reads="server supervisor"),
         "run_session": _access("hub", locks="supervisor", reads="server", gateway=_TOTALS),
         "context_log": _access("hub", reads="server supervisor"),

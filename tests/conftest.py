@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+import logging
+import os
+from collections.abc import AsyncIterator, Iterator
 from contextlib import suppress
 from importlib.metadata import entry_points
 from pathlib import Path
@@ -13,10 +15,29 @@ import pytest_asyncio
 from agentdb.database import Database
 from agentdb.testing.postgresql import PostgreSQLServer
 from agentdb.unit import Unit
+from tests.canaries import Watch
 
 # A checkout that is not installed has no entry point to find the plugin by; one that is must not load it twice.
 if not entry_points(group="pytest11", name="agentdb"):
     pytest_plugins = ["agentdb.testing.plugin"]
+
+
+_WATCH = Watch()
+
+
+def pytest_configure() -> None:
+    """Let everything log, and listen, before any engine is made: each asks its logger once."""
+    for name in ("", "sqlalchemy"):  # the second sets a level of its own
+        logging.getLogger(name).setLevel(logging.DEBUG)
+    logging.getLogger().addHandler(_WATCH)
+
+
+@pytest.fixture(autouse=True)
+def _nothing_secret_is_logged() -> Iterator[None]:
+    """Fail the test during which a secret was logged, wherever it came from."""
+    yield
+    telling, _WATCH.telling = _WATCH.telling, []
+    assert telling == []
 
 
 class _Undone(Exception):
@@ -64,6 +85,8 @@ def database_url(request: pytest.FixtureRequest) -> str:
 
 @pytest.fixture(autouse=True)
 def _unset(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Keep whatever database the developer's shell names away from the tests."""
-    for name in ("AGENTDB_URL", "AGENTDB_DIRECT_URL", "AGENTDB_REPLICA_URL", "DATABASE_URL", "PGHOST"):
-        monkeypatch.delenv(name, raising=False)
+    """Keep whatever database, service and keys the developer's shell names away from the tests."""
+    for name in list(os.environ):
+        is_ours = name.startswith("AGENTDB_") and not name.startswith("AGENTDB_TEST_POSTGRESQL_")
+        if is_ours or name in {"DATABASE_URL", "PGHOST"}:
+            monkeypatch.delenv(name)

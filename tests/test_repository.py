@@ -155,3 +155,26 @@ async def test_a_stream_yields_every_row_in_the_order_of_its_key(users: Users) -
 
 async def test_adding_none_adds_none(users: Users) -> None:
     assert await users.add_many([]) == 0
+
+
+@pytest.mark.parametrize("column", ["id", "uuid", "version", "created_at"])
+async def test_what_never_changes_is_refused_in_a_change(users: Users, column: str) -> None:
+    user = await users.add(username="bob")
+
+    with pytest.raises(BadInput, match=f"users.{column} "):
+        await users.update(user.id, **{column: getattr(user, column)})
+    with pytest.raises(BadInput, match=f"users.{column} "):
+        await users.upsert(on=["username"], username="bob", **{column: getattr(user, column)})
+
+    assert (await users.get(user.id)).version == 1
+
+
+async def test_a_row_is_known_by_what_never_changes(users: Users) -> None:
+    user = await users.add(username="bob")
+
+    changed = await users.upsert(on=["uuid"], uuid=user.uuid, username="carl")
+
+    assert (changed.id, changed.username) == (user.id, "carl")
+    for wrong in (["email"], "username"):
+        with pytest.raises(BadInput, match="names, in a list, columns"):
+            await users.upsert(on=wrong, username="bob")

@@ -437,3 +437,14 @@ def _kill_within(url: str, keys: str, dice: random.Random) -> tuple[int, int]:
     _, problem = process.communicate(timeout=30)
     assert process.returncode == -signal.SIGKILL, problem
     return int(done), int(total)
+
+
+async def test_an_empty_secret_is_met_and_told_as_one_that_does_not_open(db: Database) -> None:
+    provider = await db.catalog.providers.create("brook", api_key="a key")
+    async with db.write() as unit:
+        await unit.session.execute(update(Provider).where(Provider.id == provider.id).values(api_key=b""))
+
+    rotation = await rotate(db)
+
+    assert [(found.table, found.column, found.key) for found in rotation.unreadable] == [("providers", "api_key", None)]
+    assert (rotation.resealed, rotation.left) == (0, 1)

@@ -408,7 +408,7 @@ async def test_the_grants_of_the_server_and_the_cms_are_enough_for_their_calls(
     roles: _Roles, tables_owner: Database
 ) -> None:
     async with agentdb.connect(await roles.be("server"), service="server") as server:
-        role = await server.supervisor.roles.add(name="reader")
+        role = await server.supervisor.roles.create("reader", by=None)
         user = await server.supervisor.users.create("alice", role_id=role.id)
         await server.hub.limits.set(3, user_id=user.id)
         await server.supervisor.users.by_username("alice")
@@ -458,7 +458,7 @@ async def test_the_grants_of_the_seed_are_enough_to_seed(
         assert (await db.seed()).test_administrator
 
     assert await tables_owner.supervisor.roles.count() > 0
-    await tables_owner.supervisor.roles.add(name="the next id is free")
+    await tables_owner.supervisor.roles.create("the next id is free", by=None)
 
 
 async def test_the_server_itself_refuses_the_rest(roles: _Roles, tables_owner: Database) -> None:

@@ -8,6 +8,7 @@ from uuid import UUID
 
 from sqlalchemy import Table, bindparam, delete, select, update
 
+from agentdb.auditing import recorded
 from agentdb.catalog.models import Agent, Tool, UserAgent, UserTool
 from agentdb.catalog.records import AgentOfUser, ToolOfUser
 from agentdb.criteria import beyond
@@ -157,18 +158,14 @@ class UserTools:
         if await self.connection.run(script) is None:
             raise NotFound(f"user {user_id} does not have tool {tool_id}; give it first")
 
-    async def reveal(self, user_id: int, tool_id: int) -> Any:
-        """Return the credential a user uses a tool with, as it was given; None when there is none.
+    async def reveal(self, user_id: int, tool_id: int, *, by: int | None = None) -> Any:
+        """Return the credential a user uses a tool with, as it was given, or None; the audit log tells who read it.
 
+        Args: user_id: whose; tool_id: of which tool; by: the user who reads it, None: the system.
         Raises: NotFound when the user does not have the tool; DecryptionFailed.
-        Cost: one read by uq_user_tools__user_id_tool_id.
+        Cost: one transaction of two statements, by uq_user_tools__user_id_tool_id.
         """
-        row = await self.connection.fetch_one(_FIND_TOOL, {"user_id": user_id, "tool_id": tool_id})
-        if row is None:
-            raise NotFound(f"user {user_id} does not have tool {tool_id}")
-        if row.credential is None:
-            return None
-        return self.connection.keyring.open(row.credential, table="user_tools", column="credential", row=row.uuid)
+        return await self.connection.run(partial(_revealed, user_id, tool_id, self.connection.keyring, by))
 
     async def take(self, user_id: int, tool_id: int) -> bool:
         """Take a tool from a user with its credential, and tell whether the user had it."""
@@ -193,6 +190,18 @@ async def _page(connection: Connection, model: type[G], user_id: int, limit: int
         (values["after_0"],) = values_of(listing, after, [table.c.id])
     rows: list[G] = await connection.fetch_all(_page_plan(model, after=after is not None), values)
     return page_of(rows, limit, listing, ["id"])
+
+
+def _revealed(user_id: int, tool_id: int, keyring: Keyring, by: int | None) -> Script[Any]:
+    row: UserTool | None = yield from one(_FIND_TOOL, user_id=user_id, tool_id=tool_id)
+    if row is None:
+        raise NotFound(f"user {user_id} does not have tool {tool_id}")
+    if row.credential is None:
+        return None
+    opened = keyring.open(row.credential, table="user_tools", column="credential", row=row.uuid)
+    detail = {"user_id": user_id, "tool_id": tool_id}
+    yield from recorded(actor_id=by, action="read", entity="user_tools", entity_id=row.id, detail=detail)
+    return opened
 
 
 def _given(user_id: int, tool_id: int, credential: Any, keyring: Keyring, uuid: UUID) -> Script[ToolOfUser]:

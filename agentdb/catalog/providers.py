@@ -8,13 +8,14 @@ from uuid import UUID
 
 from sqlalchemy import Table, select
 
+from agentdb.auditing import recorded
 from agentdb.catalog.models import Provider
 from agentdb.catalog.records import ProviderEntry
 from agentdb.criteria import update_plan
 from agentdb.engine.columns import of
 from agentdb.engine.connection import Connection, Script, one
 from agentdb.engine.plan import Plan
-from agentdb.engine.statements import insert_one
+from agentdb.engine.statements import by_key, insert_one
 from agentdb.errors import BadInput, NotFound
 from agentdb.keyring import Keyring
 from agentdb.page import Page
@@ -115,16 +116,14 @@ class Providers:
         work = partial(_change, provider_id, changes, self.connection.keyring)
         return _entry(await self.connection.run(work), provider_id)
 
-    async def reveal(self, provider_id: int) -> Any:
-        """Return a provider's key as it was given, or None when none is stored.
+    async def reveal(self, provider_id: int, *, by: int | None = None) -> Any:
+        """Return a provider's key as it was given, or None when none is stored; the audit log tells who read it.
 
+        Args: by: the user who reads it; None: the system.
         Raises: NotFound; DecryptionFailed.
-        Cost: one read by the primary key.
+        Cost: one transaction of two statements, by the primary key.
         """
-        row = await self._rows.get(provider_id)
-        if row.api_key is None:
-            return None
-        return self.connection.keyring.open(row.api_key, table="providers", column="api_key", row=row.uuid)
+        return await self.connection.run(partial(_revealed, provider_id, self.connection.keyring, by))
 
     async def remove(self, provider_id: int) -> bool:
         """Remove a provider with the keys users have for it, and tell whether it was there; its models stay without."""
@@ -144,6 +143,17 @@ def _change(provider_id: int, changes: dict[str, Any], keyring: Keyring) -> Scri
         given["api_key"] = _sealed(keyring, given["api_key"], uuid)
     plan = update_plan(Provider, frozenset(given), versioned=False)
     return (yield from one(plan, **given, key_id=provider_id))
+
+
+def _revealed(provider_id: int, keyring: Keyring, by: int | None) -> Script[Any]:
+    row: Provider | None = yield from one(by_key(Provider), id=provider_id)
+    if row is None:
+        raise NotFound(f"there is no provider {provider_id}")
+    if row.api_key is None:
+        return None
+    opened = keyring.open(row.api_key, table="providers", column="api_key", row=row.uuid)
+    yield from recorded(actor_id=by, action="read", entity="providers", entity_id=provider_id)
+    return opened
 
 
 def _sealed(keyring: Keyring, api_key: Any, uuid: UUID) -> bytes:

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Any
+from datetime import timedelta
+from typing import Any, Final
 
 from agentdb.errors import BadInput
+
+_LONGEST: Final = 100 * 365 * 86_400.0
 
 
 def whole_number(value: Any, what: str) -> int:
@@ -28,6 +31,16 @@ def whole_numbers(values: Iterable[Any], what: str) -> list[int]:
     return [whole_number(value, what) for value in values]
 
 
+def is_text(value: Any) -> bool:
+    """Tell whether a value is text."""
+    return isinstance(value, str)
+
+
+def is_number(value: Any) -> bool:
+    """Tell whether a value is a number to reckon with, and no flag."""
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
 def request(value: Any) -> str | None:
     """Return a caller's own id of a request.
 
@@ -38,3 +51,13 @@ def request(value: Any) -> str | None:
     if not isinstance(value, str) or not 1 <= len(value) <= 255:
         raise BadInput("a request_id is a text of 1 to 255 characters")
     return value
+
+
+def lasting(seconds: Any, what: str) -> timedelta:
+    """Return a duration that is given in seconds.
+
+    Raises: BadInput for what is no number above 0, or longer than a hundred years.
+    """
+    if not is_number(seconds) or not 0 < seconds <= _LONGEST:
+        raise BadInput(f"{what} is a number of seconds above 0, not {seconds!r}")
+    return timedelta(seconds=seconds)

@@ -6,9 +6,11 @@ transactions of their own. Here they compile, and talk through a driver connecti
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Awaitable, Callable
 from typing import Any, Final, NoReturn
 
+import asyncpg
 from sqlalchemy import Connection as SyncConnection
 from sqlalchemy import NullPool
 from sqlalchemy.dialects import registry
@@ -62,6 +64,9 @@ class SQLiteDialect(SQLiteDialect_aiosqlite):
             mark(False)
 
 
+_LOGGED_AS: Final = "agentdb"
+_logger: Final = logging.getLogger(f"sqlalchemy.engine.Engine.{_LOGGED_AS}")
+
 registry.register("postgresql.agentdb", __name__, PostgreSQLDialect.__name__)
 registry.register("sqlite.agentdb", __name__, SQLiteDialect.__name__)
 
@@ -70,7 +75,17 @@ SQLITE: Final = SQLiteDialect()
 POSTGRESQL.initialize(None)  # type: ignore[arg-type]
 
 
-class LentPostgreSQL(AsyncAdapt_asyncpg_connection):
+class _DiscreetPostgreSQL(AsyncAdapt_asyncpg_connection):
+    """A driver connection whose errors tell nothing of what is stored."""
+
+    __slots__ = ()
+
+    def _handle_exception(self, error: Exception) -> NoReturn:
+        quiet(error)
+        super()._handle_exception(error)
+
+
+class LentPostgreSQL(_DiscreetPostgreSQL):
     """A driver connection inside somebody else's transaction: begin, commit, rollback and close do nothing."""
 
     __slots__ = ()
@@ -91,7 +106,7 @@ class LentPostgreSQL(AsyncAdapt_asyncpg_connection):
         """Leave the connection to its owner."""
 
 
-class PooledPostgreSQL(AsyncAdapt_asyncpg_connection):
+class PooledPostgreSQL(_DiscreetPostgreSQL):
     """A driver connection of our pool, with transactions of its own; closing it gives it back."""
 
     __slots__ = ("give_back",)
@@ -163,6 +178,17 @@ class PooledSQLite(AsyncAdapt_aiosqlite_connection):
         self.give_back()
 
 
+def quiet(error: BaseException) -> None:
+    """Take out of a driver's error what it quotes of keys, rows and parameters: whoever prints it tells secrets."""
+    if not isinstance(error, asyncpg.PostgresError):
+        return
+    error.detail = None
+    error.context = None
+    if (error.sqlstate or "").startswith("22"):  # its message is about the value; the driver's own errors are such too
+        error.args = (f"this value is refused [{error.sqlstate}]",)
+        error.__cause__ = None
+
+
 def driver_error(error: DBAPIError) -> BaseException:
     """Return the driver's own error that SQLAlchemy has wrapped, twice for an async driver."""
     wrapped: BaseException = error.orig or error
@@ -180,13 +206,23 @@ def once(call: Callable[[], None]) -> Callable[[], None]:
     return give_back
 
 
+def _not_rows(record: logging.LogRecord) -> bool:
+    """Let statements be logged, and not the rows they return: `hide_parameters` keeps only parameters back."""
+    return record.levelno > logging.DEBUG
+
+
 def engine_over(scheme: str, connect: Callable[[], Awaitable[Any]]) -> AsyncEngine:
     """Return a SQLAlchemy engine whose connections are ours.
 
     Args: connect: returns an adapted driver connection; the engine keeps none of them.
     """
+    _logger.addFilter(_not_rows)  # the same function is added once
     return create_async_engine(
-        f"{scheme}+agentdb://", poolclass=NullPool, hide_parameters=True, creator=lambda: await_only(connect())
+        f"{scheme}+agentdb://",
+        poolclass=NullPool,
+        hide_parameters=True,
+        logging_name=_LOGGED_AS,
+        creator=lambda: await_only(connect()),
     )
 
 

@@ -8,17 +8,17 @@ from typing import Final
 
 from sqlalchemy import bindparam, select
 
+from agentdb.auditing import recorded
 from agentdb.engine.connection import Script, one
 from agentdb.engine.plan import Plan
 from agentdb.engine.statements import insert_one
 from agentdb.errors import BadInput, BadSettings
 from agentdb.supervisor.access import Permission
 from agentdb.supervisor.access_keys import issue
-from agentdb.supervisor.audit import recorded
 from agentdb.supervisor.key_records import digest_of, prefix_of
 from agentdb.supervisor.models import ApiKeyKind, User, UserPermission
+from agentdb.supervisor.profiles import normal
 from agentdb.supervisor.standing import created
-from agentdb.supervisor.users import normal
 
 VARIABLE: Final = "AGENTDB_TEST_API_KEY"
 USERNAME: Final = "admin"

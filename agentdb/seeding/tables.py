@@ -16,7 +16,7 @@ from agentdb.criteria import table_of
 from agentdb.engine.columns import bound_columns, column_default
 from agentdb.errors import BadInput
 from agentdb.supervisor.models import Policy, Role, RolePolicy, User
-from agentdb.supervisor.users import normal
+from agentdb.supervisor.profiles import normal
 
 Values = Mapping[str, Any]
 Key = tuple[Any, ...]

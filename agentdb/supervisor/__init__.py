@@ -19,8 +19,9 @@ from agentdb.supervisor.logins import Logins
 from agentdb.supervisor.passkeys import Passkeys
 from agentdb.supervisor.passwords import Passwords
 from agentdb.supervisor.permissions import Permissions
+from agentdb.supervisor.policies import Policies
 from agentdb.supervisor.registrations import Registrations
-from agentdb.supervisor.roles import Policies, Roles
+from agentdb.supervisor.roles import Roles
 from agentdb.supervisor.runtime_keys import RuntimeKeys
 from agentdb.supervisor.users import Users
 

@@ -9,6 +9,7 @@ from datetime import datetime
 from enum import StrEnum, auto
 from typing import Final
 
+from agentdb.engine.asked import is_text
 from agentdb.errors import BadInput
 from agentdb.supervisor.models import UserStatus
 
@@ -94,6 +95,6 @@ def known(permission: str) -> str:
 
     Raises: BadInput for what is neither a name of `Permission` nor ``resource:action``.
     """
-    if permission in _NAMES or _SPELLED(permission):
+    if is_text(permission) and (permission in _NAMES or _SPELLED(permission)):
         return str(permission)
     raise BadInput(f"{permission!r} is no permission; there are {', '.join(sorted(_NAMES))}, and resource:action")

@@ -9,6 +9,7 @@ from typing import Any, Final
 from sqlalchemy import Select, Table, and_, bindparam, delete, insert, literal_column, or_, select, true, update
 from sqlalchemy.sql import ColumnElement, FromClause
 
+from agentdb.auditing import recorded
 from agentdb.engine.columns import bound_columns, of
 from agentdb.engine.connection import Script, count, one
 from agentdb.engine.plan import Plan, Together
@@ -16,7 +17,6 @@ from agentdb.engine.quantities import MomentType
 from agentdb.engine.spelling import DigestType
 from agentdb.engine.statements import given_arrays
 from agentdb.errors import InvalidTransition, NotFound
-from agentdb.supervisor.audit import recorded
 from agentdb.supervisor.key_records import ENTRY, Caller, KeyEntry
 from agentdb.supervisor.models import ApiKey, ApiKeyKind, User, UserStatus
 
@@ -96,17 +96,17 @@ _REVOKE: Final = Plan[None](
     .values(revoked_at=of(_keys.c.revoked_at, "now"), is_active=False),
     name="api_keys.revoke",
 )
+# As a WITH, which is read once: PostgreSQL may run a subquery with a LIMIT again for every row it looks at.
+_over: Final = (
+    select(_keys.c.id)
+    .where(_keys.c.expires_at < of(_keys.c.expires_at, "before"), _keys.c.kind == ApiKeyKind.access)
+    .order_by(_keys.c.expires_at)
+    .limit(bindparam("limit"))
+    .with_for_update(skip_locked=True)
+    .cte("over")
+)
 _REMOVE_EXPIRED: Final = Plan[None](
-    delete(_keys).where(
-        _keys.c.id.in_(
-            select(_keys.c.id)
-            .where(_keys.c.expires_at < of(_keys.c.expires_at, "before"), _keys.c.kind == ApiKeyKind.access)
-            .order_by(_keys.c.expires_at)
-            .limit(bindparam("limit"))
-            .with_for_update(skip_locked=True)
-        )
-    ),
-    name="api_keys.remove_expired",
+    delete(_keys).where(_keys.c.id.in_(select(_over.c.id))), name="api_keys.remove_expired"
 )
 
 
@@ -146,12 +146,20 @@ def rotate(
         raise InvalidTransition(f"API key {key_id} ({old.prefix}) is not live any more; issue a new one")
     until = now + overlap if old.expires_at is None else min(old.expires_at, now + overlap)
     yield from count(_REPLACE, key_id=key_id, now=now, until=until)
-    lives = None if old.expires_at is None else now + (old.expires_at - old.created_at)
+    lives = None if old.expires_at is None else _later(now, old.expires_at - old.created_at)
     copied = {"user_id": old.user_id, "kind": old.kind, "name": old.name, "scopes": old.scopes}
     key = yield from added({**copied, "metadata": old.metadata, "expires_at": lives, **given})
     detail = {"replaced_by": key.id, "name": key.name, "until": until.isoformat()}
     yield from recorded(actor_id=by, action="rotate", entity="api_keys", entity_id=key_id, detail=detail)
     return key
+
+
+def _later(now: datetime, time: timedelta) -> datetime | None:
+    """Return the moment after so much time; None, for ever, when no calendar has it."""
+    try:
+        return now + time
+    except OverflowError:
+        return None
 
 
 def revoke(key_id: int, *, by: int | None, now: datetime) -> Script[bool]:

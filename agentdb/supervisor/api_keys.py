@@ -10,6 +10,7 @@ from typing import Any, Final
 from sqlalchemy import Table, bindparam, select
 
 from agentdb.criteria import beyond
+from agentdb.engine.asked import is_number
 from agentdb.engine.columns import of
 from agentdb.engine.connection import Connection
 from agentdb.engine.plan import Plan
@@ -31,6 +32,8 @@ from agentdb.supervisor.key_records import (
 from agentdb.supervisor.key_use import KeyUses
 from agentdb.supervisor.models import ApiKey, ApiKeyKind
 from agentdb.types import uuid7
+
+LONGEST_OVERLAP_SECONDS: Final = 366 * 86_400
 
 _keys: Final[Table] = ApiKey.__table__  # type: ignore[assignment]
 
@@ -128,15 +131,15 @@ class ApiKeys:
 
         Args:
             key_id: the one it replaces.
-            overlap_seconds: how long that one lives on, but never beyond its own end; 0: it ends now.
+            overlap_seconds: how long that one lives on, up to a year, but never beyond its own end; 0: it ends now.
             expires_at: when the new one ends; None: it lives as long as the old one was given.
             by: the user who does it; None: the system.
 
         Raises: NotFound; InvalidTransition when the old key is not live, or was replaced already; BadInput.
         Cost: one transaction of four statements.
         """
-        if not 0 <= overlap_seconds < timedelta.max.total_seconds():
-            raise BadInput(f"an overlap has 0 seconds or more, not {overlap_seconds!r}")
+        if not is_number(overlap_seconds) or not 0 <= overlap_seconds <= LONGEST_OVERLAP_SECONDS:
+            raise BadInput(f"an overlap has 0 to {LONGEST_OVERLAP_SECONDS:,} seconds, not {overlap_seconds!r}")
         plaintext, now = new_key(), self.connection.now()
         given: dict[str, Any] = _proof(plaintext)
         if expires_at is not None:
@@ -160,9 +163,8 @@ class ApiKeys:
         Cost: one transaction of one statement by ix_api_keys__expires_at, and an entry of the audit log.
         """
         limit = capped(limit, self.most)
-        return await self.connection.run(
-            partial(access_keys.remove_expired, min(before, self.connection.now()), limit, by=by)
-        )
+        before = min(_aware(before), self.connection.now())
+        return await self.connection.run(partial(access_keys.remove_expired, before, limit, by=by))
 
     # Provider keys
 
@@ -210,7 +212,8 @@ class ApiKeys:
         """Return a provider's key itself, and count its use.
 
         Args: by: the user who reads it; None: the system.
-        Raises: NotFound; InvalidTransition when it was revoked or has expired; DecryptionFailed.
+        Raises: NotFound; InvalidTransition when it was revoked, has expired, or its user is not active;
+            DecryptionFailed.
         Cost: one transaction of two statements.
         """
         now, keyring = self.connection.now(), self.connection.keyring
@@ -277,6 +280,12 @@ def _filled(value: object, what: str) -> str:
 def _in_the_future(moment: datetime | None, now: datetime) -> datetime | None:
     if moment is None:
         return None
-    if moment.tzinfo is None or moment <= now:
-        raise BadInput(f"a key ends at an aware moment in the future, not {moment}")
+    if _aware(moment) <= now:
+        raise BadInput(f"a key ends at a moment in the future, not at {moment}")
+    return moment
+
+
+def _aware(moment: Any) -> datetime:
+    if not isinstance(moment, datetime) or moment.tzinfo is None:
+        raise BadInput(f"a moment is a datetime with a time zone, not {moment!r}")
     return moment

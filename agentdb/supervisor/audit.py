@@ -6,77 +6,19 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any, Final, NoReturn
 
-from sqlalchemy import Table, func, insert, select
-
-from agentdb.engine.columns import of
-from agentdb.engine.connection import Script, count
+from agentdb.auditing import entry_of, entry_statement
 from agentdb.engine.plan import Plan
 from agentdb.errors import ReadOnly
+from agentdb.guarded import Guarded
 from agentdb.page import Page
-from agentdb.repository import Repository
-from agentdb.supervisor.models import AuditLog, User
+from agentdb.supervisor.models import AuditLog
 
-_log: Final[Table] = AuditLog.__table__  # type: ignore[assignment]
-_users: Final[Table] = User.__table__  # type: ignore[assignment]
-
-SYSTEM: Final = "system"  # the actor's name where nobody in particular acted
-UNKNOWN: Final = "unknown"  # where the actor is no user any more
+_RECORD: Final = Plan[AuditLog](
+    entry_statement().returning(AuditLog.__table__), name="audit.record: entry", rows=AuditLog
+)
 
 
-def _record_plan() -> Plan[AuditLog]:
-    actor = of(_log.c.actor_user_id)
-    name = select(_users.c.username).where(_users.c.id == actor).scalar_subquery()
-    given = ("action", "entity", "entity_id", "detail", "ip_address", "correlation_id")
-    statement = insert(_log).values(
-        actor_user_id=actor,
-        actor_name=func.coalesce(name, of(_log.c.actor_name, "otherwise")),
-        **{key: of(_log.c[key]) for key in given},
-    )
-    return Plan(statement.returning(_log), name="audit.record", rows=AuditLog)
-
-
-_RECORD: Final = _record_plan()
-
-
-def recorded(
-    *,
-    actor_id: int | None,
-    action: str,
-    entity: str,
-    entity_id: int | str | None = None,
-    detail: Mapping[str, Any] | None = None,
-    ip_address: str | None = None,
-    correlation_id: str | None = None,
-) -> Script[None]:
-    """Within a script: record what its transaction does; both are stored, or neither.
-
-    Args: as of `Audit.record`.
-    """
-    yield from count(_RECORD, **_entry(actor_id, action, entity, entity_id, detail, ip_address, correlation_id))
-
-
-def _entry(
-    actor_id: int | None,
-    action: str,
-    entity: str,
-    entity_id: int | str | None,
-    detail: Mapping[str, Any] | None,
-    ip_address: str | None,
-    correlation_id: str | None,
-) -> dict[str, Any]:
-    return {
-        "actor_user_id": actor_id,
-        "otherwise": SYSTEM if actor_id is None else UNKNOWN,
-        "action": action,
-        "entity": entity,
-        "entity_id": None if entity_id is None else str(entity_id),
-        "detail": dict(detail or {}),
-        "ip_address": ip_address,
-        "correlation_id": correlation_id,
-    }
-
-
-class Audit(Repository[AuditLog]):
+class Audit(Guarded[AuditLog]):
     """The record of what was done. Entries are appended, never changed, never removed.
 
     An entry keeps the actor's name of that moment, and outlives the actor. Never put a secret into its detail.
@@ -109,7 +51,7 @@ class Audit(Repository[AuditLog]):
         Raises: BadInput.
         Cost: one statement, which looks up the actor's name.
         """
-        entry = _entry(actor_id, action, entity, entity_id, detail, ip_address, correlation_id)
+        entry = entry_of(actor_id, action, entity, entity_id, detail, ip_address, correlation_id)
         row: AuditLog | None = await self.connection.fetch_one(_RECORD, entry)
         return self._there(row)
 
@@ -153,7 +95,8 @@ class Audit(Repository[AuditLog]):
         criteria: dict[str, Any] = {name: value for name, value in asked.items() if value is not None}
         return await self.page(by="created_at", newest_first=True, limit=limit, after=after, **criteria)
 
-    # The database refuses these too; here the refusal names the entry.
+    # Entries are added by `record` alone, which knows the actor's name. The database refuses these three as well; here
+    # the refusal names the entry.
 
     async def update(self, *key: Any, expected_version: int | None = None, **changes: Any) -> NoReturn:  # noqa: ARG002
         """Refuse: an entry never changes."""

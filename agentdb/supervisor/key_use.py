@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections import Counter
 from collections.abc import Mapping
+from dataclasses import dataclass
 from datetime import datetime
 from functools import partial
 from typing import Any, Final
@@ -14,7 +15,7 @@ from sqlalchemy.sql import ColumnElement
 
 from agentdb.engine.columns import of
 from agentdb.engine.connection import Connection, Script, each, every
-from agentdb.engine.functions import among
+from agentdb.engine.functions import among, greater_of
 from agentdb.engine.plan import Plan, Together
 from agentdb.engine.quantities import MomentType, WholeType
 from agentdb.engine.statements import given_arrays
@@ -39,7 +40,11 @@ def _write_plan() -> Plan[int]:
         return case((or_(before.is_(None), before < at), at), else_=before)
 
     def changed(uses: ColumnElement[Any], at: ColumnElement[Any]) -> dict[str, Any]:
-        return {"usage_count": _keys.c.usage_count + uses, "last_used_at": later(at), "updated_at": at}
+        return {
+            "usage_count": _keys.c.usage_count + uses,
+            "last_used_at": later(at),
+            "updated_at": greater_of(_keys.c.updated_at, at),
+        }
 
     single = (
         update(_keys)
@@ -60,6 +65,15 @@ def _write_plan() -> Plan[int]:
 _WRITE: Final = _write_plan()
 
 
+@dataclass(frozen=True, slots=True)
+class _Taken:
+    """What one write is about: how often each key was used, when last, and how often in all."""
+
+    uses: Mapping[int, int]
+    last: Mapping[int, datetime]
+    counted: int
+
+
 class KeyUses:
     """The uses of access keys that are not written yet.
 
@@ -74,7 +88,7 @@ class KeyUses:
         self._last: dict[int, datetime] = {}
         self._counted = 0
         self._timer: asyncio.TimerHandle | None = None
-        self._writing: asyncio.Task[bool] | None = None
+        self._writing: asyncio.Task[None] | None = None
 
     def open(self, connection: Connection) -> None:
         """Write to a database from now on.
@@ -101,31 +115,38 @@ class KeyUses:
         """Write what has been counted until now, and tell whether it is stored; otherwise it is tried again later."""
         while self._writing is not None:
             await asyncio.wait([self._writing])
-        return await asyncio.shield(self._begin()) if self._counted else True
+        if not self._counted or self._connection is None:
+            return not self._counted
+        writing = self._begin()
+        await asyncio.wait([writing])  # which goes on when this is cancelled
+        return not writing.cancelled() and writing.exception() is None
 
-    def _begin(self) -> asyncio.Task[bool]:
+    def _begin(self) -> asyncio.Task[None]:
         self._still()
-        self._writing = asyncio.get_running_loop().create_task(self._write())
+        taken = _Taken(self._uses, self._last, self._counted)
+        self._uses, self._last, self._counted = Counter(), {}, 0
+        self._writing = asyncio.get_running_loop().create_task(self._write(taken))
+        # Not in the task itself: one that is cancelled before it begins runs none of its code.
+        self._writing.add_done_callback(partial(self._ended, taken))
         return self._writing
 
-    async def _write(self) -> bool:
-        uses, last, counted = self._uses, self._last, self._counted
-        self._uses, self._last, self._counted = Counter(), {}, 0
-        stored = False
-        try:
-            if self._connection is not None:
-                await self._connection.run(partial(_written, uses, last))
-                stored = True
-        except AgentDBError:
-            for key_id, at in last.items():
-                self._uses[key_id] += uses[key_id]
+    async def _write(self, taken: _Taken) -> None:
+        if self._connection is not None:
+            await self._connection.run(partial(_written, taken.uses, taken.last))
+
+    def _ended(self, taken: _Taken, writing: asyncio.Task[None]) -> None:
+        self._writing = None
+        error = None if writing.cancelled() else writing.exception()
+        if writing.cancelled() or error is not None:
+            self._uses.update(taken.uses)
+            for key_id, at in taken.last.items():
                 self._last[key_id] = max(at, self._last.get(key_id, at))
-            self._counted += counted
-        finally:
-            self._writing = None
-            if self._counted and self._timer is None:
-                self._timer = asyncio.get_running_loop().call_later(SECONDS_BETWEEN_WRITES, self._begin)
-        return stored
+            self._counted += taken.counted
+        if error is not None and not isinstance(error, AgentDBError):
+            told = {"message": "the uses of access keys could not be written", "exception": error, "task": writing}
+            writing.get_loop().call_exception_handler(told)
+        if self._counted and self._timer is None and self._connection is not None:
+            self._timer = writing.get_loop().call_later(SECONDS_BETWEEN_WRITES, self._begin)
 
     def _still(self) -> None:
         if self._timer is not None:
@@ -134,12 +155,14 @@ class KeyUses:
 
     async def close(self) -> None:
         """Write what has been counted, and leave neither a timer nor a task behind; what cannot be written is lost."""
-        await self.flush()
-        self._connection = None
-        self._still()
-        while self._writing is not None:
-            await asyncio.wait([self._writing])
-        self._uses, self._last, self._counted = Counter(), {}, 0
+        try:
+            await self.flush()
+        finally:
+            self._connection = None
+            self._still()
+            while self._writing is not None:
+                await asyncio.wait([self._writing])
+            self._uses, self._last, self._counted = Counter(), {}, 0
 
 
 def _written(uses: Mapping[int, int], last: Mapping[int, datetime]) -> Script[None]:

@@ -7,6 +7,7 @@ from typing import Final
 
 from sqlalchemy import CTE, Table, bindparam, literal, select, update
 
+from agentdb.auditing import recorded
 from agentdb.engine.advisory import turn_taken
 from agentdb.engine.columns import of
 from agentdb.engine.connection import Script, count, every, one
@@ -14,10 +15,10 @@ from agentdb.engine.functions import among
 from agentdb.engine.plan import Plan
 from agentdb.engine.quantities import WholeType
 from agentdb.errors import BadInput, InvalidTransition, NotFound
+from agentdb.guarded import Guarded
 from agentdb.supervisor.access import Permission
-from agentdb.supervisor.audit import recorded
-from agentdb.supervisor.guarded import Guarded
 from agentdb.supervisor.models import User, UserPermission, UserStatus
+from agentdb.supervisor.notices import noticed
 from agentdb.supervisor.permissions import keep_an_administrator
 from agentdb.supervisor.principals import locked
 
@@ -131,7 +132,7 @@ class Leads(Guarded[User]):
 
         Args: user_id: who is led; lead_id: by whom; by: the user who decides it; None: the system.
         Raises: NotFound; BadInput for a lead who is the user or led by the user; MissingReference for an unknown lead.
-        Cost: one transaction of up to five statements; changes of leads follow one another.
+        Cost: one transaction of up to six statements; changes of leads follow one another.
         """
         return await self.connection.run(lambda: _set(user_id, lead_id, by))
 
@@ -165,7 +166,7 @@ class Leads(Guarded[User]):
         """Disable a user and all whom the user leads, and return the ids of those who were active.
 
         Raises: NotFound; InvalidTransition when no administrator would be left.
-        Cost: one transaction of seven statements, and one for each user who was active.
+        Cost: one transaction of seven statements, and two for each user who was active.
         """
         return await self.connection.run(lambda: _disable_tree(user_id, by))
 
@@ -175,7 +176,7 @@ class Leads(Guarded[User]):
         Whoever is archived stays so; runtime keys do not come back.
 
         Raises: NotFound.
-        Cost: one transaction of three statements, and one for each user who was disabled.
+        Cost: one transaction of three statements, and two for each user who was disabled.
         """
         return await self.connection.run(lambda: _enable_tree(user_id, by))
 
@@ -195,6 +196,7 @@ def _set(user_id: int, lead_id: int | None, by: int | None) -> Script[User]:
     yield from recorded(
         actor_id=by, action="set_lead", entity="users", entity_id=user_id, detail={"from": before, "to": lead_id}
     )
+    yield from noticed([user_id])
     return changed or user
 
 
@@ -227,4 +229,5 @@ def _enable_tree(user_id: int, by: int | None) -> Script[list[int]]:
 def _told(changed: list[int], action: str, by: int | None) -> Script[list[int]]:
     for user_id in sorted(changed):
         yield from recorded(actor_id=by, action=action, entity="users", entity_id=user_id)
+    yield from noticed(changed)
     return sorted(changed)

@@ -8,17 +8,17 @@ from typing import Any, Final
 
 from sqlalchemy import Table, bindparam, delete, select, update
 
+from agentdb.auditing import recorded
 from agentdb.criteria import beyond
 from agentdb.engine.columns import of
 from agentdb.engine.connection import Script, count, one
 from agentdb.engine.plan import Plan
 from agentdb.engine.statements import insert_one
 from agentdb.errors import BadInput, NotFound
+from agentdb.guarded import Guarded
 from agentdb.jsons import encode
 from agentdb.page import Page, cursor_of, values_of
 from agentdb.repository import capped
-from agentdb.supervisor.audit import recorded
-from agentdb.supervisor.guarded import Guarded
 from agentdb.supervisor.models import Session, User, UserStatus
 from agentdb.supervisor.principals import active
 from agentdb.supervisor.records import Login, LoginSession, NewLogin
@@ -88,18 +88,16 @@ _REVOKE_ALL: Final = Plan[None](
     delete(_sessions).where(_sessions.c.user_id == bindparam("user_id"), _sessions.c.id != bindparam("but")),
     name="logins.revoke_all",
 )
-_PURGE: Final = Plan[None](
-    delete(_sessions).where(
-        _sessions.c.id.in_(
-            select(_sessions.c.id)
-            .where(_sessions.c.expires_at <= of(_sessions.c.expires_at, "now"))
-            .order_by(_sessions.c.expires_at)
-            .limit(bindparam("limit"))
-            .with_for_update(skip_locked=True)
-        )
-    ),
-    name="logins.purge",
+# As a WITH, which is read once: PostgreSQL may run a subquery with a LIMIT again for every row it looks at.
+_over: Final = (
+    select(_sessions.c.id)
+    .where(_sessions.c.expires_at <= of(_sessions.c.expires_at, "now"))
+    .order_by(_sessions.c.expires_at)
+    .limit(bindparam("limit"))
+    .with_for_update(skip_locked=True)
+    .cte("over")
 )
+_PURGE: Final = Plan[None](delete(_sessions).where(_sessions.c.id.in_(select(_over.c.id))), name="logins.purge")
 
 
 def revoked(user_id: int, but: int | None = None) -> Script[int]:

@@ -7,16 +7,18 @@ from typing import Any, Final
 
 from sqlalchemy import Table, and_, bindparam, delete, exists, or_, select, update
 
+from agentdb.auditing import recorded
+from agentdb.engine.asked import is_text, whole_number
 from agentdb.engine.columns import of
 from agentdb.engine.connection import Script, count, one
 from agentdb.engine.plan import Plan
 from agentdb.engine.quantities import WholeType
 from agentdb.engine.statements import insert_one
 from agentdb.errors import BadInput, NotFound, StaleVersion
-from agentdb.supervisor.audit import recorded
-from agentdb.supervisor.guarded import Guarded
+from agentdb.guarded import Guarded
 from agentdb.supervisor.logins import revoked
 from agentdb.supervisor.models import PasskeyCredential, User, UserStatus
+from agentdb.supervisor.open_tokens import forgotten_at_first
 from agentdb.supervisor.passwords import has_passkey
 from agentdb.supervisor.principals import locked, locked_active
 from agentdb.supervisor.records import PasskeyFound, PasskeyShown
@@ -71,15 +73,16 @@ class Passkeys(Guarded[PasskeyCredential]):
     model = PasskeyCredential
 
     async def enroll(self, user_id: int, *, by: int | None = None, **credential: Any) -> PasskeyCredential:
-        """Give a user a passkey, and return it.
+        """Give a user a passkey, and return it. With the first thing to sign in with, open registration tokens end.
 
         Args:
             user_id: whose.
             by: the user who does this; None: the system.
             credential: as of `credential_values`.
 
-        Raises: NotFound; InvalidTransition for a user who is not active; Conflict for a credential that is known.
-        Cost: one transaction of three statements.
+        Raises: NotFound; InvalidTransition for a user who is not active; Conflict for a credential that is known;
+            BadInput.
+        Cost: one transaction of four statements.
         """
         values = credential_values(**credential)
         return await self.connection.run(lambda: _enroll(user_id, values, by))
@@ -180,9 +183,9 @@ def credential_values(
     Raises: BadInput.
     """
     names = [transports] if isinstance(transports, str) else list(transports)
-    if any("," in name for name in names):
+    if not all(is_text(name) and "," not in name for name in names):
         raise BadInput(f"a transport is one word, such as 'usb', without commas: {names!r}")
-    if not credential_id or not public_key or counter < 0:
+    if not credential_id or not public_key or whole_number(counter, "a passkey's counter") < 0:
         raise BadInput("a passkey has a credential id, a public key, and a counter from 0")
     return {
         "credential_id": credential_id,
@@ -197,8 +200,8 @@ def credential_values(
 
 
 def _label(label: str) -> str:
-    if len(label) > LONGEST_LABEL:
-        raise BadInput(f"a passkey's label has up to {LONGEST_LABEL} characters, not {len(label)}")
+    if not is_text(label) or len(label) > LONGEST_LABEL:
+        raise BadInput(f"a passkey's label is a text of up to {LONGEST_LABEL} characters")
     return label
 
 
@@ -207,6 +210,7 @@ def enrolled(user_id: int, values: Mapping[str, Any], by: int | None) -> Script[
     passkey: PasskeyCredential | None = yield from one(insert_one(PasskeyCredential), user_id=user_id, **values)
     if passkey is None:
         raise NotFound("passkey_credentials: the row was not stored; a trigger took it away")
+    yield from forgotten_at_first(user_id, passkey.id)
     yield from _told("enroll", user_id, passkey.id, by)
     return passkey
 

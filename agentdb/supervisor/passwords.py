@@ -7,16 +7,17 @@ from typing import Final
 
 from sqlalchemy import Table, bindparam, select, update
 
+from agentdb.auditing import recorded
 from agentdb.engine.columns import of
 from agentdb.engine.connection import Connection, Script, count, one
 from agentdb.engine.plan import Plan
-from agentdb.errors import BadInput, InvalidTransition, StaleVersion
+from agentdb.errors import BadInput, InvalidTransition, ReadOnly, StaleVersion
+from agentdb.guarded import Guarded
 from agentdb.repository import MOST
-from agentdb.supervisor.audit import recorded
-from agentdb.supervisor.guarded import Guarded
-from agentdb.supervisor.hashing import HASHER, Hasher, is_hash
+from agentdb.supervisor.hashing import HASHER, Hasher, checked_hash
 from agentdb.supervisor.logins import revoked
 from agentdb.supervisor.models import PasskeyCredential, User, UserStatus
+from agentdb.supervisor.open_tokens import forgotten
 from agentdb.supervisor.principals import locked
 
 _users: Final[Table] = User.__table__  # type: ignore[assignment]
@@ -50,8 +51,10 @@ _ANY_PASSKEY: Final = Plan[int](
 
 
 def stored(user_id: int, password_hash: str | None) -> Script[None]:
-    """Within a script: store a user's password hash, or none."""
+    """Within a script: store a user's password hash, or none; with a new one, open registration tokens end."""
     yield from count(_STORE, user_id=user_id, new_hash=password_hash)
+    if password_hash is not None:
+        yield from forgotten(user_id)
 
 
 def has_passkey(user_id: int) -> Script[bool]:
@@ -79,11 +82,14 @@ class Passwords(Guarded[User]):
 
         A stranger, a user who may not act and one without a password cost as much as any other, so that nobody learns
         who is there. A hash of other parameters than today's, or of bcrypt, takes a time of its own; it is replaced by
-        one of today's at the first login.
+        one of today's at the first login, unless that is in a unit that only reads.
 
         Args: login: a username, or an e-mail address in any case; password: as it was typed.
+        Raises: BadInput for a login that is not text.
         Cost: one read by a unique index, one hash; another hash and one statement when the old one is replaced.
         """
+        if not isinstance(login, str):
+            raise BadInput(f"a login is text, not {type(login).__name__}")
         user = await self._user(login)
         known = user.password_hash if user is not None else None
         if not await self.hasher.matches(known, password) or user is None or known is None:
@@ -94,11 +100,12 @@ class Passwords(Guarded[User]):
             return None
         if self.hasher.is_outdated(known):
             fresh = await self.hasher.rehash(password)
-            await self.connection.execute(_REPLACE, {"user_id": user.id, "old_hash": known, "new_hash": fresh})
+            with suppress(ReadOnly):  # told before anything is sent, so that the unit goes on
+                await self.connection.execute(_REPLACE, {"user_id": user.id, "old_hash": known, "new_hash": fresh})
         return user
 
     async def set(self, user_id: int, password: str, *, but: int | None = None, by: int | None = None) -> None:
-        """Give a user a password, in place of the old one, and end the user's login sessions.
+        """Give a user a password, in place of the old one; the user's login sessions and open registration tokens end.
 
         Args:
             user_id: whose.
@@ -107,7 +114,7 @@ class Passwords(Guarded[User]):
             by: the user who does this; None: the system.
 
         Raises: BadInput for one that is too short or too long; NotFound.
-        Cost: one hash, one transaction of four statements.
+        Cost: one hash, one transaction of five statements.
         """
         fresh = await self.hasher.hash(password)
         await self.connection.run(lambda: _set(user_id, fresh, but, by))
@@ -118,7 +125,7 @@ class Passwords(Guarded[User]):
         """As `set`, if the present password is ``current``, and return whether it is.
 
         Raises: as `set`; StaleVersion when somebody else changed it meanwhile.
-        Cost: one read, two hashes, one transaction of four statements.
+        Cost: one read, two hashes, one transaction of five statements.
         """
         user = await self.get(user_id)
         if not await self.hasher.matches(user.password_hash, current):
@@ -130,11 +137,11 @@ class Passwords(Guarded[User]):
     async def bring(self, user_id: int, password_hash: str, *, by: int | None = None) -> None:
         """Store a hash that was made elsewhere: of argon2id, or of bcrypt, which the next login replaces.
 
-        Raises: BadInput for another kind of hash; NotFound.
-        Cost: one transaction of four statements.
+        Raises: BadInput for another kind of hash, one that cannot be read, and one that would take too long or too
+            much memory to check: see `checked_hash`; NotFound.
+        Cost: one transaction of five statements.
         """
-        if not is_hash(password_hash):
-            raise BadInput("a password hash is of argon2id ($argon2id$v=19$...) or of bcrypt ($2a$, $2b$ or $2y$)")
+        checked_hash(password_hash)
         await self.connection.run(lambda: _set(user_id, password_hash, None, by))
 
     async def clear(self, user_id: int, *, but: int | None = None, by: int | None = None) -> bool:

@@ -11,6 +11,7 @@ from typing import Any, Final
 
 from sqlalchemy import Table, bindparam, delete, exists, literal_column, or_, select, type_coerce, union_all
 
+from agentdb.auditing import recorded
 from agentdb.criteria import beyond
 from agentdb.engine.columns import of
 from agentdb.engine.connection import Connection, Script, count, every, one
@@ -22,7 +23,6 @@ from agentdb.errors import InvalidTransition, NotFound
 from agentdb.page import Page, values_of
 from agentdb.repository import capped, page_of
 from agentdb.supervisor.access import ALL, Access, Holder, Permission, allowing, known
-from agentdb.supervisor.audit import recorded
 from agentdb.supervisor.models import Policy, Role, RolePolicy, User, UserPermission, UserStatus
 
 _users: Final[Table] = User.__table__  # type: ignore[assignment]
@@ -52,18 +52,33 @@ _ADMINISTRATORS: Final = Plan[int](
 )
 
 
+def administrators_locked() -> Script[None]:
+    """Within a script: let nobody else make or lose an administrator until the end of the transaction.
+
+    Before any user is locked: whoever needs both comes in this order, and never waits for another in a ring.
+    """
+    yield from every(_LOCK_ADMINISTRATORS)
+
+
+def administrators() -> Script[list[int]]:
+    """Within a script: return the ids of the administrators: the active users to whom ``supervisor_admin`` is given.
+
+    A role is not asked, nor is ``*:*``: they may allow everything, and make nobody an administrator. What a role allows
+    is changed without a look at its users, so an installation could lose its last administrator by it.
+    """
+    return (yield from every(_ADMINISTRATORS))
+
+
 def keep_an_administrator(user_id: int) -> Script[None]:
     """Within a script, before it disables, archives or removes a user: see that another administrator is left.
 
-    An administrator is an active user to whom ``supervisor_admin`` is given. The administrators stay locked until the
-    end of the transaction, so that two of them cannot remove each other.
+    The administrators stay locked until the end of the transaction, so that two of them cannot remove each other.
 
     Raises: InvalidTransition when this user is the last one.
     Cost: two statements over the administrators.
     """
-    yield from every(_LOCK_ADMINISTRATORS)
-    administrators = yield from every(_ADMINISTRATORS)
-    if administrators == [user_id]:
+    yield from administrators_locked()
+    if (yield from administrators()) == [user_id]:
         raise InvalidTransition(f"user {user_id} is the last administrator; make another user one first")
 
 
@@ -155,7 +170,10 @@ class Permissions:
     - ``view_run_logs``: ``read`` on ``logs``
 
     A role has policies, each a resource and an action, where either may be ``*``. A user who is not active may do
-    nothing. An installation that has an administrator keeps one: see `keep_an_administrator`.
+    nothing.
+
+    An installation that has an administrator keeps one: an active user to whom ``supervisor_admin`` itself is given.
+    Who may do everything by a role, or by ``*:*``, does not count as one.
 
     Args:
         connection: the database itself, or an open unit.

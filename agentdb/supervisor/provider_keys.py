@@ -7,8 +7,9 @@ from datetime import datetime
 from typing import Any, Final
 from uuid import UUID
 
-from sqlalchemy import Table, literal_column, or_, select, true, update
+from sqlalchemy import Table, exists, literal_column, or_, select, true, update
 
+from agentdb.auditing import recorded
 from agentdb.engine.columns import bound_columns, of
 from agentdb.engine.connection import Script, one
 from agentdb.engine.plan import Plan
@@ -16,11 +17,11 @@ from agentdb.engine.statements import insert_into
 from agentdb.errors import InvalidTransition, NotFound
 from agentdb.keyring import Keyring
 from agentdb.supervisor.access_keys import FIND, SHOWN
-from agentdb.supervisor.audit import recorded
 from agentdb.supervisor.key_records import KeyEntry
-from agentdb.supervisor.models import ApiKey, ApiKeyKind
+from agentdb.supervisor.models import ApiKey, ApiKeyKind, User, UserStatus
 
 _keys: Final[Table] = ApiKey.__table__  # type: ignore[assignment]
+_users: Final[Table] = User.__table__  # type: ignore[assignment]
 
 # The kind in the words of the partial index, which serves no bound one.
 _OF_NAME: Final = (
@@ -61,6 +62,7 @@ _USE: Final = Plan[ApiKey](
         _keys.c.is_active == true(),
         _keys.c.revoked_at.is_(None),
         or_(_keys.c.expires_at.is_(None), _keys.c.expires_at > of(_keys.c.expires_at, "now")),
+        exists().where(_users.c.id == _keys.c.user_id, _users.c.status == UserStatus.active),
     )
     .values(usage_count=_keys.c.usage_count + 1, last_used_at=of(_keys.c.last_used_at, "now"))
     .returning(_keys),
@@ -119,7 +121,7 @@ def reveal(key_id: int, keyring: Keyring, *, by: int | None, now: datetime) -> S
         entry = yield from one(FIND, key_id=key_id)
         if entry is None or entry.kind is not ApiKeyKind.provider:
             raise NotFound(f"there is no provider key {key_id}")
-        raise InvalidTransition(f"provider key {key_id} was revoked or has expired; store it anew")
+        raise InvalidTransition(f"provider key {key_id} was revoked or has expired, or its user may not act")
     secret: str = keyring.open(row.secret or b"", table="api_keys", column="secret", row=row.uuid)
     yield from recorded(actor_id=by, action="read", entity="api_keys", entity_id=key_id)
     return secret

@@ -7,26 +7,28 @@ from datetime import datetime
 from functools import partial
 from typing import Any, Final, TypeVar
 
-from sqlalchemy import Table, bindparam, delete, select, update
+from sqlalchemy import Table, bindparam, select, update
 
+from agentdb.auditing import recorded
 from agentdb.engine.columns import of
 from agentdb.engine.connection import Connection, Script, count, one
 from agentdb.engine.plan import Plan
 from agentdb.engine.statements import insert_one, insert_unless_there
 from agentdb.errors import NotFound
+from agentdb.guarded import Guarded
 from agentdb.repository import MOST
 from agentdb.supervisor.access import Permission
-from agentdb.supervisor.audit import recorded
-from agentdb.supervisor.guarded import Guarded
 from agentdb.supervisor.hashing import HASHER, Hasher, password_bytes
 from agentdb.supervisor.models import PasskeyCredential, RegistrationToken, User, UserPermission, UserStatus
+from agentdb.supervisor.open_tokens import forgotten
 from agentdb.supervisor.passkeys import credential_values, enrolled
 from agentdb.supervisor.passwords import has_passkey, stored
+from agentdb.supervisor.permissions import administrators, administrators_locked
 from agentdb.supervisor.principals import locked_active
+from agentdb.supervisor.profiles import normal
 from agentdb.supervisor.records import Administrator, NewRegistration, Registration
 from agentdb.supervisor.standing import created
 from agentdb.supervisor.tokens import digest_of, ending, new_token
-from agentdb.supervisor.users import normal
 
 T = TypeVar("T")
 
@@ -51,10 +53,6 @@ _HOLDER: Final = Plan[Registration](
 _CONSUME: Final = Plan[None](
     update(_tokens).where(_tokens.c.id == bindparam("token_id"), *_live).values(used_at=of(_tokens.c.used_at, "now")),
     name="registrations.consume",
-)
-_FORGET: Final = Plan[None](
-    delete(_tokens).where(_tokens.c.user_id == bindparam("user_id"), _tokens.c.used_at.is_(None)),
-    name="registrations.forget",
 )
 _ANY_LIVE: Final = Plan[int](
     select(_tokens.c.id).where(_tokens.c.user_id == bindparam("user_id"), *_live).limit(1), name="registrations.live"
@@ -112,7 +110,7 @@ class Registrations(Guarded[RegistrationToken]):
 
         Raises: BadInput for a password that is too short or too long, before the token is touched; NotFound as of
             `check`, and nothing is stored.
-        Cost: one read, one hash, one transaction of four statements.
+        Cost: one read, one hash, one transaction of six statements.
         """
         password_bytes(password)
         await self.check(token)  # a stranger does not get a hash computed
@@ -124,7 +122,7 @@ class Registrations(Guarded[RegistrationToken]):
 
         Args: credential: as of `credential_values`.
         Raises: BadInput; Conflict for a credential that is known, and the token stays good; NotFound as of `check`.
-        Cost: one transaction of five statements.
+        Cost: one transaction of six statements.
         """
         values = credential_values(**credential)
         return await self._consume(
@@ -132,14 +130,17 @@ class Registrations(Guarded[RegistrationToken]):
         )
 
     async def bootstrap(self, username: str = FIRST, *, ttl_seconds: float = TTL_SECONDS) -> Administrator:
-        """See that there is an administrator of this name, and return the user.
+        """See that there is an administrator, and return the user of this name.
 
-        Call it at every start, from any number of processes: there will be one user, with ``supervisor_admin``, and one
-        token, which only the call that made it returns. A token is made unless the user has a password, a passkey or a
-        token that is still good; who has lost that one gets another by `issue`.
+        Call it at every start, from any number of processes: a new user is given ``supervisor_admin``, and so is one
+        that is there and active when nobody is an administrator. Otherwise a user of this name stays as they are: who
+        was an administrator once is not made one again by a start.
+
+        An administrator of this name gets one token, which only the call that made it returns, unless there is a
+        password, a passkey or a token that is still good; who has lost that one gets another by `issue`.
 
         Raises: BadInput for a name that is none.
-        Cost: one transaction of up to nine statements.
+        Cost: one transaction of up to twelve statements.
         """
         token, now = new_token(), self.connection.now()
         digest, expires_at = digest_of(token), ending("a registration token", now, ttl_seconds, LONGEST_SECONDS)
@@ -161,7 +162,7 @@ def _good(registration: Registration | None) -> Registration:
 def _issue(user_id: int, digest: str, expires_at: datetime, by: int | None) -> Script[Registration]:
     # The user stays locked: of two at once the second sees, and removes, what the first has made.
     user = yield from locked_active(user_id)
-    yield from count(_FORGET, user_id=user_id)
+    yield from forgotten(user_id)
     row: RegistrationToken | None = yield from one(
         insert_one(RegistrationToken), user_id=user_id, token_hash=digest, expires_at=expires_at
     )
@@ -188,25 +189,34 @@ def _take_password(fresh: str, registration: Registration) -> Script[Registratio
 
 
 def _bootstrap(values: dict[str, Any], digest: str, expires_at: datetime, now: datetime) -> Script[tuple[User, bool]]:
+    yield from administrators_locked()
     user = yield from created(insert_unless_there(User, ("username",)), values, None)
+    is_new = user is not None
     if user is None:
         user = yield from one(_NAMED, username=values["username"])
     if user is None:
         raise NotFound(f"user {values['username']!r} was removed at this very moment; begin again")
-    granted = yield from one(
-        insert_unless_there(UserPermission, ("user_id", "permission")),
-        user_id=user.id,
-        permission=Permission.supervisor_admin,
-        granted_at=now,
-    )
-    if granted is not None:
-        detail = {"permission": Permission.supervisor_admin}
-        yield from recorded(actor_id=None, action="grant", entity="users", entity_id=user.id, detail=detail)
+    if user.status is not UserStatus.active:
+        return user, False
+    present = yield from administrators()
+    if user.id not in present:
+        if present and not is_new:
+            return user, False
+        yield from _made_administrator(user.id, now)
     proved = user.password_hash is not None or (yield from has_passkey(user.id))
-    if proved or user.status is not UserStatus.active or (yield from one(_ANY_LIVE, user_id=user.id, now=now)):
+    if proved or (yield from one(_ANY_LIVE, user_id=user.id, now=now)):
         return user, False
     yield from _issue(user.id, digest, expires_at, None)
     return user, True
+
+
+def _made_administrator(user_id: int, now: datetime) -> Script[None]:
+    detail = {"permission": Permission.supervisor_admin}
+    granted = yield from one(
+        insert_unless_there(UserPermission, ("user_id", "permission")), user_id=user_id, granted_at=now, **detail
+    )
+    if granted is not None:
+        yield from recorded(actor_id=None, action="grant", entity="users", entity_id=user_id, detail=detail)
 
 
 def _told(action: str, token_id: int, user_id: int, by: int | None) -> Script[None]:

@@ -2,30 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
-from typing import Any, Final, TypeAlias
+from typing import Any, Final
 
 from sqlalchemy import Table, bindparam, delete, select, update
 
-from agentdb.criteria import delete_plan
+from agentdb.auditing import recorded
+from agentdb.criteria import delete_plan, update_plan
 from agentdb.engine.columns import of
 from agentdb.engine.connection import Script, count, each, every, one
 from agentdb.engine.functions import among
 from agentdb.engine.plan import Plan
-from agentdb.engine.statements import insert_one, insert_or_update
+from agentdb.engine.statements import insert_one
 from agentdb.errors import BadInput, NotFound
+from agentdb.guarded import Guarded
 from agentdb.page import Page
-from agentdb.repository import Repository
-from agentdb.supervisor.audit import recorded
 from agentdb.supervisor.models import Policy, Role, RolePolicy, User
+from agentdb.supervisor.policies import Allowed, pair_of
 
 _roles: Final[Table] = Role.__table__  # type: ignore[assignment]
 _policies: Final[Table] = Policy.__table__  # type: ignore[assignment]
 _role_policies: Final[Table] = RolePolicy.__table__  # type: ignore[assignment]
 _users: Final[Table] = User.__table__  # type: ignore[assignment]
-
-Allowed: TypeAlias = tuple[str, str]  # resource, action
 
 _BY_NAME: Final = Plan[Role](
     select(Role).where(Role.name == bindparam("name")), name="roles.by_name", rows=Role, point=True
@@ -33,14 +32,6 @@ _BY_NAME: Final = Plan[Role](
 _NAMES: Final = Plan[str](select(_roles.c.name).order_by(_roles.c.name).limit(50), name="roles.assign: names")
 _LOCKED: Final = Plan[Role](
     select(Role).where(Role.id == bindparam("role_id")).with_for_update(), name="roles.locked", rows=Role
-)
-_RENAME: Final = Plan[Role](
-    update(_roles)
-    .where(_roles.c.id == of(_roles.c.id, "role_id"))
-    .values(name=of(_roles.c.name, "new_name"))
-    .returning(_roles),
-    name="roles.rename",
-    rows=Role,
 )
 _POLICIES: Final = Plan[Policy](
     select(Policy)
@@ -80,10 +71,10 @@ _ASSIGN: Final = Plan[User](
 )
 
 
-class Roles(Repository[Role]):
+class Roles(Guarded[Role]):
     """The roles of an installation. A user has at most one; what it allows is its policies.
 
-    What is done by the calls that take ``by`` stands in the audit log.
+    Whatever is done to them stands in the audit log.
     """
 
     model = Role
@@ -100,8 +91,23 @@ class Roles(Repository[Role]):
         """Give a role another name; its users keep it.
 
         Raises: NotFound; Conflict when the name is taken.
+        Cost: one transaction of three statements.
         """
-        return await self.connection.run(partial(_rename, role_id, name, by))
+        return await self.connection.run(partial(_changed, role_id, {"name": name}, "rename", by))
+
+    async def change(
+        self, role_id: int, *, name: str | None = None, display_order: int | None = None, by: int | None
+    ) -> Role:
+        """Change what a role is called, or where lists show it; None: that stays. What it allows is `set_policies`.
+
+        Raises: NotFound; Conflict when the name is taken; BadInput when nothing is to be changed.
+        Cost: one transaction of three statements.
+        """
+        asked = {"name": name, "display_order": display_order}
+        changes = {column: value for column, value in asked.items() if value is not None}
+        if not changes:
+            raise BadInput("a role is changed by its name or its display_order, and neither was given")
+        return await self.connection.run(partial(_changed, role_id, changes, "change", by))
 
     async def by_name(self, name: str) -> Role:
         """Return the role of this name.
@@ -132,17 +138,17 @@ class Roles(Repository[Role]):
         Raises: NotFound for an unknown role, or naming every pair that is no policy.
         Cost: one transaction of three statements, and two for each pair that is new to the role.
         """
-        wanted = frozenset(_pair(policy) for policy in policies)
+        wanted = frozenset(pair_of(policy) for policy in policies)
         return await self.connection.run(partial(_change, role_id, lambda _: wanted, by))
 
     async def add_policy(self, role_id: int, resource: str, action: str, *, by: int | None) -> Sequence[Policy]:
         """Let a role allow one thing more, and return its policies; as `set_policies`."""
-        pair = _pair((resource, action))
+        pair = pair_of((resource, action))
         return await self.connection.run(partial(_change, role_id, lambda given: given | {pair}, by))
 
     async def remove_policy(self, role_id: int, resource: str, action: str, *, by: int | None) -> Sequence[Policy]:
         """Let a role allow one thing less, and return its policies; as `set_policies`."""
-        pair = _pair((resource, action))
+        pair = pair_of((resource, action))
         return await self.connection.run(partial(_change, role_id, lambda given: given - {pair}, by))
 
     async def assign(self, user_id: int, role: str | None, *, by: int | None) -> User:
@@ -158,46 +164,18 @@ class Roles(Repository[Role]):
         return await self.connection.run(partial(_remove, self._key(key)["id"], by))
 
 
-class Policies(Repository[Policy]):
-    """What roles may allow: actions on resources, each under a name."""
-
-    model = Policy
-
-    async def define(self, name: str, resource: str, action: str, *, by: int | None) -> Policy:
-        """Let a policy of this name be this action on this resource, for whatever roles have it, and return it.
-
-        Args: resource, action: ``*`` is any; by: who defines it, None: the system.
-        Raises: BadInput.
-        """
-        resource, action = _pair((resource, action))
-        return await self.connection.run(partial(_define, name, resource, action, by))
-
-    async def list(self, *, limit: int = 50, after: str | None = None) -> Page[Policy]:
-        """Return policies by name.
-
-        Cost: one read by uq_policies__name.
-        """
-        return await self.page(by="name", limit=limit, after=after)
-
-
-def _pair(policy: Any) -> Allowed:
-    match policy:
-        case (str(resource), str(action)) if resource and action:
-            return resource, action
-    raise BadInput(f"a policy is a pair of resource and action, not {policy!r}")
-
-
 def _create(name: str, display_order: int, by: int | None) -> Script[Role]:
     role = _there((yield from one(insert_one(Role), name=name, display_order=display_order)), name)
     yield from recorded(actor_id=by, action="create", entity="roles", entity_id=role.id, detail={"name": name})
     return role
 
 
-def _rename(role_id: int, name: str, by: int | None) -> Script[Role]:
-    before = _there((yield from one(_LOCKED, role_id=role_id)), role_id).name
-    role = _there((yield from one(_RENAME, role_id=role_id, new_name=name)), role_id)
-    detail = {"name": name, "before": before}
-    yield from recorded(actor_id=by, action="rename", entity="roles", entity_id=role_id, detail=detail)
+def _changed(role_id: int, changes: Mapping[str, Any], action: str, by: int | None) -> Script[Role]:
+    before = _there((yield from one(_LOCKED, role_id=role_id)), role_id)
+    plan = update_plan(Role, frozenset(changes), versioned=False)
+    role = _there((yield from one(plan, **changes, key_id=role_id)), role_id)
+    detail = {**changes, "before": before.name} if "name" in changes else dict(changes)
+    yield from recorded(actor_id=by, action=action, entity="roles", entity_id=role_id, detail=detail)
     return role
 
 
@@ -256,12 +234,3 @@ def _remove(role_id: int, by: int | None) -> Script[bool]:
     yield from count(delete_plan(Role), id=role_id)
     yield from recorded(actor_id=by, action="remove", entity="roles", entity_id=role_id, detail={"name": role.name})
     return True
-
-
-def _define(name: str, resource: str, action: str, by: int | None) -> Script[Policy]:
-    given = {"name": name, "resource": resource, "action": action}
-    policy: Policy | None = yield from one(insert_or_update(Policy, ("name",), frozenset(given)), **given)
-    if policy is None:
-        raise NotFound(f"policy {name!r} was not stored; a trigger took it away")
-    yield from recorded(actor_id=by, action="define", entity="policies", entity_id=policy.id, detail=given)
-    return policy

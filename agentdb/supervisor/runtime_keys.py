@@ -6,12 +6,12 @@ from typing import Final
 
 from sqlalchemy import Table, bindparam, or_, select, update
 
+from agentdb.auditing import recorded
 from agentdb.engine.columns import of
 from agentdb.engine.connection import Script, count, one
 from agentdb.engine.plan import Plan
 from agentdb.errors import InvalidTransition, NotFound
-from agentdb.supervisor.audit import recorded
-from agentdb.supervisor.guarded import Guarded
+from agentdb.guarded import Guarded
 from agentdb.supervisor.models import User, UserStatus
 from agentdb.supervisor.principals import active
 from agentdb.supervisor.tokens import digest_of, new_token

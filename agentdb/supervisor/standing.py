@@ -8,13 +8,14 @@ from typing import Any, Final
 
 from sqlalchemy import Table, bindparam, update
 
+from agentdb.auditing import recorded
 from agentdb.criteria import delete_plan
 from agentdb.engine.columns import of
 from agentdb.engine.connection import Script, count, one
 from agentdb.engine.plan import Plan
 from agentdb.errors import InvalidTransition, NotFound, StaleVersion
-from agentdb.supervisor.audit import recorded
 from agentdb.supervisor.models import User, UserStatus
+from agentdb.supervisor.notices import noticed
 from agentdb.supervisor.permissions import keep_an_administrator
 from agentdb.supervisor.principals import locked
 
@@ -73,13 +74,15 @@ def created(insert: Plan[User], values: Mapping[str, Any], by: int | None) -> Sc
     """Within a script: create a user, unless the insert finds one there."""
     user: User | None = yield from one(insert, **values)
     if user is not None:
-        detail = {"username": user.username, "kind": user.kind}
+        detail: dict[str, Any] = {"username": user.username, "kind": user.kind}
+        if user.role_id is not None:
+            detail["role_id"] = user.role_id
         yield from recorded(actor_id=by, action="create", entity="users", entity_id=user.id, detail=detail)
     return user
 
 
 def moved(user_id: int, move: Move, by: int | None) -> Script[User]:
-    """Within a script: change a user's standing; nothing happens to one who stands there already."""
+    """Within a script: change a user's standing, and tell who follows; one who stands there already stays so."""
     stops = move.to is not UserStatus.active
     if stops:
         yield from keep_an_administrator(user_id)
@@ -91,6 +94,7 @@ def moved(user_id: int, move: Move, by: int | None) -> Script[User]:
     changed: User | None = yield from one(_STOP if stops else _MOVE, user_id=user_id, new_status=move.to)
     detail = {"from": user.status, "to": move.to}
     yield from recorded(actor_id=by, action=move.action, entity="users", entity_id=user_id, detail=detail)
+    yield from noticed([user_id])
     return changed or user
 
 
@@ -104,6 +108,7 @@ def renamed(user_id: int, values: Mapping[str, Any], expected_version: int | Non
     )
     detail = {"from": user.username, "to": values["username"]}
     yield from recorded(actor_id=by, action="rename", entity="users", entity_id=user_id, detail=detail)
+    yield from noticed([user_id])
     return changed or user
 
 

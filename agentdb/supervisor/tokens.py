@@ -7,6 +7,7 @@ import secrets
 from datetime import datetime, timedelta
 from typing import Final
 
+from agentdb.engine.asked import is_number
 from agentdb.errors import BadInput
 
 _BYTES: Final = 32
@@ -32,6 +33,6 @@ def ending(what: str, now: datetime, ttl_seconds: float, longest_seconds: float)
 
     Raises: BadInput, with ``what`` it is, for a time that is not above zero, or beyond the longest.
     """
-    if not 0 < ttl_seconds <= longest_seconds:
+    if not is_number(ttl_seconds) or not 0 < ttl_seconds <= longest_seconds:
         raise BadInput(f"{what} lives for up to {longest_seconds} seconds, not {ttl_seconds!r}")
     return now + timedelta(seconds=ttl_seconds)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Mapping, Sequence
 from functools import cache
 from typing import Any, Final
@@ -11,29 +10,21 @@ from sqlalchemy import Table, bindparam, or_, select
 
 from agentdb.engine.columns import of
 from agentdb.engine.connection import one
-from agentdb.engine.folding import ESCAPE, containing, folded
+from agentdb.engine.folding import ESCAPE, containing
 from agentdb.engine.plan import Plan
 from agentdb.engine.spelling import TextType
 from agentdb.engine.statements import insert_one, insert_unless_there
 from agentdb.errors import BadInput, NotFound
 from agentdb.page import Page, values_of
 from agentdb.repository import Repository, capped, page_of
+from agentdb.supervisor.edits import updated, upserted
 from agentdb.supervisor.models import User, UserKind, UserStatus
+from agentdb.supervisor.profiles import SEARCHED, address, new, normal, plain
 from agentdb.supervisor.standing import ARCHIVE, DISABLE, ENABLE, RESTORE, created, moved, removed, renamed
 
 LONGEST_TEXT: Final = 255  # of a search, in characters
 
 _users: Final[Table] = User.__table__  # type: ignore[assignment]
-_SEARCHED: Final = ("username", "email", "title")
-# Columns of which more is to be kept than their value, and what keeps it.
-_ELSEWHERE: Final = {
-    "status": "disable(), enable(), archive() or restore()",
-    "lead_user_id": "leads.set_lead()",
-    "password_hash": "passwords.set()",
-    "runtime_key_hash": "runtime_keys.issue()",
-}
-_USERNAME: Final = re.compile(r"[A-Za-z0-9_-]{1,64}").fullmatch
-_EMAIL: Final = re.compile(r"[^\s@]+@[^\s@]+").fullmatch
 
 _BY_USERNAME: Final = Plan[User](
     select(User).where(User.username == bindparam("username")), name="users.by_username", rows=User, point=True
@@ -73,7 +64,7 @@ class Users(Repository[User]):
             lead or agent.
         Cost: one transaction of two statements.
         """
-        values = normal(_new({"username": username, "kind": kind, "email": email, **details}))
+        values = normal(new({"username": username, "kind": kind, "email": email, **details}))
         user = await self.connection.run(lambda: created(insert_one(User), values, by))
         return self._there(user)
 
@@ -84,7 +75,7 @@ class Users(Repository[User]):
         Raises: as `create`, but for a taken username.
         Cost: one read when it is there, and one transaction of two statements when it is new.
         """
-        values = normal(_new({"username": username, **details}))
+        values = normal(new({"username": username, **details}))
         user = await self.connection.fetch_one(_BY_USERNAME, {"username": username})
         if user is not None:
             return user, False
@@ -110,7 +101,7 @@ class Users(Repository[User]):
         Raises: NotFound; BadInput for what is not an address.
         Cost: one read by uq_users__email.
         """
-        user = await self.connection.fetch_one(_BY_EMAIL, {"email": _address(email)})
+        user = await self.connection.fetch_one(_BY_EMAIL, {"email": address(email)})
         if user is None:
             raise NotFound(f"no user has the e-mail address {email!r}")
         return user
@@ -152,6 +143,8 @@ class Users(Repository[User]):
         Raises: BadInput for no text, or one of more than 255 characters.
         Cost: one read by uq_users__username, which looks at each user until the page is full.
         """
+        if not isinstance(text, str):
+            raise BadInput(f"a search for users is for text, not {type(text).__name__}")
         if not text.strip() or len(text) > LONGEST_TEXT:
             raise BadInput(f"a search for users is for 1 to {LONGEST_TEXT} characters, not {len(text)}")
         limit = capped(limit, self.most)
@@ -171,7 +164,7 @@ class Users(Repository[User]):
         """Give a user another name, and return the user. What refers to the user does so by id, and stays.
 
         Raises: NotFound; StaleVersion when somebody else was first; Conflict when the name is taken; BadInput.
-        Cost: one transaction of three statements.
+        Cost: one transaction of four statements.
         """
         values = normal({"username": username})
         return await self.connection.run(lambda: renamed(user_id, values, expected_version, by))
@@ -180,7 +173,7 @@ class Users(Repository[User]):
         """See that a user acts no more, and return the user: sessions and keys stop at once, the runtime key is gone.
 
         Raises: NotFound; InvalidTransition for one who is archived, and for the last administrator.
-        Cost: one transaction of up to five statements, as of the three below.
+        Cost: one transaction of up to six statements, as of the three below.
         """
         return await self.connection.run(lambda: moved(user_id, DISABLE, by))
 
@@ -220,7 +213,7 @@ class Users(Repository[User]):
 
     async def add(self, **values: Any) -> User:
         """Add a user, by columns; the audit log tells only of those who are created."""
-        given = normal(_new(values))
+        given = normal(new(values))
         if given.get("lead_user_id") is None:
             return await super().add(**given)
         # Never with others in one statement: their ids could be guessed, and a circle closed.
@@ -228,73 +221,45 @@ class Users(Repository[User]):
 
     async def add_many(self, rows: Iterable[Mapping[str, Any]]) -> int:
         """Add users in bulk, all or none, and return how many; as `add`."""
-        given = list(map(_new, rows))
+        given = list(map(new, rows))
         if any(row.get("lead_user_id") is not None for row in given):
             raise BadInput("users who are added in bulk have no lead yet; use leads.set_lead() afterwards")
         return await super().add_many([normal(row) for row in given])
 
-    async def update(self, *key: Any, expected_version: int | None = None, **changes: Any) -> User:
+    async def update(
+        self, *key: Any, expected_version: int | None = None, by: int | None = None, **changes: Any
+    ) -> User:
         """Change columns of a user, and return the user; not those that have a method of their own.
 
-        Raises: as of any table; BadInput for such a column.
-        """
-        return await super().update(*key, expected_version=expected_version, **normal(_plain(changes)))
+        An address that is another is verified anew: ``email_verified_at`` is gone, unless it is given too.
 
-    async def upsert(self, *, on: Sequence[str], **values: Any) -> User:
-        """Add a user, or change the one with the same values in the columns ``on``; return it either way."""
-        return await super().upsert(on=on, **normal(_plain(values)))
+        Args: by: the user who does it; None: the system.
+        Raises: as of any table; BadInput for a column that has a method of its own.
+        Cost: one transaction of three statements.
+        """
+        user_id = self._key(key)["id"]
+        self.check_changes(changes)
+        values = normal(plain(changes))
+        return await self.connection.run(lambda: updated(user_id, values, expected_version, by))
+
+    async def upsert(self, *, on: Sequence[str], by: int | None = None, **values: Any) -> User:
+        """Add a user, or change the one with the same values in the columns ``on``; return it either way.
+
+        Args: by: the user who does it; None: the system.
+        Raises: BadInput when ``on`` is not unique together; as `create` and `update`.
+        Cost: one transaction of three statements.
+        """
+        self.check_changes(values, on)
+        given = normal(plain(values))
+        return await self.connection.run(lambda: upserted(tuple(on), given, by))
 
 
 @cache
 def _search_plan(criteria: frozenset[str], after: bool) -> Plan[User]:
     pattern = bindparam("pattern", type_=TextType())
-    found = or_(*(_users.c[f"{name}_folded"].like(pattern, escape=ESCAPE) for name in _SEARCHED))
+    found = or_(*(_users.c[f"{name}_folded"].like(pattern, escape=ESCAPE) for name in SEARCHED))
     conditions = [_users.c[name] == of(_users.c[name]) for name in sorted(criteria)]
     statement = select(User).where(found, *conditions)
     if after:
         statement = statement.where(_users.c.username > of(_users.c.username, "after_0"))
     return Plan(statement.order_by(User.username).limit(bindparam("limit")), name="users.search", rows=User)
-
-
-def _plain(values: Mapping[str, Any]) -> Mapping[str, Any]:
-    """Return values that any change may have.
-
-    Raises: BadInput for a column of which more is to be kept than its value.
-    """
-    for name in _ELSEWHERE.keys() & values.keys():
-        raise BadInput(f"users.{name} is not changed by its value; use {_ELSEWHERE[name]}")
-    return values
-
-
-def _new(values: Mapping[str, Any]) -> Mapping[str, Any]:
-    """Return the values of a new user.
-
-    Raises: BadInput when it brings an id and a lead, with which a circle could begin, or what proves who a user is.
-    """
-    for name in ("password_hash", "runtime_key_hash"):
-        if values.get(name) is not None:
-            raise BadInput(f"a user is added without users.{name}; use {_ELSEWHERE[name]} afterwards")
-    if "id" in values and values.get("lead_user_id") is not None:
-        raise BadInput("a user who is added with an id has no lead yet; use leads.set_lead() afterwards")
-    return values
-
-
-def normal(values: Mapping[str, Any]) -> dict[str, Any]:
-    """Return a user's values with the name checked, the address normalised, and what a search compares."""
-    normal = dict(values)
-    if "username" in normal and not (isinstance(normal["username"], str) and _USERNAME(normal["username"])):
-        raise BadInput(f"a username has 1 to 64 letters, digits, '_' and '-', not {normal['username']!r}")
-    if normal.get("email") is not None:
-        normal["email"] = _address(normal["email"])
-    for name in _SEARCHED:
-        if isinstance(normal.get(name, ""), str | None):
-            continue
-        raise BadInput(f"users.{name} is text, not {type(normal[name]).__name__}")
-    return normal | {f"{name}_folded": folded(normal[name] or "") for name in _SEARCHED if name in normal}
-
-
-def _address(email: str) -> str:
-    address = email.strip().lower()
-    if not _EMAIL(address):
-        raise BadInput(f"{email!r} is not an e-mail address; write name@domain")
-    return address

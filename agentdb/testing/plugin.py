@@ -28,6 +28,7 @@ except ModuleNotFoundError:  # pytest loads this module wherever agentdb is inst
     async_fixture = pytest.fixture  # type: ignore[assignment]
 
 if TYPE_CHECKING:
+    from agentdb.config import Settings
     from agentdb.database import Database
     from agentdb.testing.postgresql import PostgreSQLServer
 
@@ -39,6 +40,7 @@ SEALED: Final[dict[str, Any]] = {
     "migrate": "auto",
     "seed": "never",
     "service": None,
+    "encryption_keys": (),
     "sqlite_synchronous": "normal",
 }
 
@@ -49,19 +51,39 @@ def agentdb_settings() -> dict[str, Any]:
     return {}
 
 
+_LOADED: Final[dict[str, Settings]] = {}
+
+
+def _loaded(settings: dict[str, Any]) -> Settings:
+    """Return settings as they are loaded: each once, since that takes longer than the rest of opening a database."""
+    from agentdb.config import Settings
+
+    # Not a fixture of the session: a module that overrides agentdb_settings would get those of the first module.
+    name = repr(sorted(settings.items()))
+    if name not in _LOADED:
+        _LOADED[name] = Settings.load("sqlite://", **{**SEALED, **settings})
+    return _LOADED[name]
+
+
+@pytest.fixture
+def agentdb_loaded(agentdb_settings: dict[str, Any]) -> Settings:
+    """Return the settings as they are loaded."""
+    return _loaded(agentdb_settings)
+
+
 @pytest.fixture(scope="session")
 def agentdb_template(agentdb_settings: dict[str, Any]) -> Iterator[Path]:
     """Yield a migrated, empty SQLite file, which databases in memory begin as copies of."""
     with tempfile.TemporaryDirectory(prefix="agentdb-template-") as folder:
         path = Path(folder, "agentdb.db")
-        _outside_any_loop(_migrate, f"sqlite:///{path}", agentdb_settings)
+        _outside_any_loop(_migrate, f"sqlite:///{path}", _loaded(agentdb_settings))
         yield path
 
 
 @async_fixture
-async def agentdb(agentdb_template: Path, agentdb_settings: dict[str, Any]) -> AsyncIterator[Database]:
+async def agentdb(agentdb_template: Path, agentdb_loaded: Settings) -> AsyncIterator[Database]:
     """Yield an open, empty database in memory."""
-    async with _database("sqlite://", agentdb_settings, template=agentdb_template) as database:
+    async with _database("sqlite://", agentdb_loaded, template=agentdb_template) as database:
         yield database
 
 
@@ -80,15 +102,16 @@ def agentdb_postgresql_server() -> Iterator[PostgreSQLServer]:
 
 @async_fixture
 async def agentdb_postgresql(
-    agentdb_postgresql_server: PostgreSQLServer, agentdb_settings: dict[str, Any]
+    agentdb_postgresql_server: PostgreSQLServer, agentdb_settings: dict[str, Any], agentdb_loaded: Settings
 ) -> AsyncIterator[Database]:
     """Yield an open, empty database of its own on PostgreSQL."""
     server = agentdb_postgresql_server
-    template = await server.template("agentdb", lambda url: _migrate(url, agentdb_settings))
+    template = await server.template("agentdb", lambda url: _migrate(url, agentdb_loaded))
     url = await server.create_database(template)
     try:
         with tempfile.TemporaryDirectory(prefix="agentdb-files-") as folder:
-            async with _database(url, {"folder": folder, **agentdb_settings}) as database:
+            loaded = agentdb_loaded.model_copy(update={"folder": agentdb_settings.get("folder", Path(folder))})
+            async with _database(url, loaded) as database:
                 yield database
     finally:
         await server.drop_database(url)
@@ -102,15 +125,16 @@ def agentdb_any(request: pytest.FixtureRequest) -> Database:
     return database
 
 
-def _database(url: str, settings: dict[str, Any], *, template: Path | None = None) -> Database:
-    from agentdb.config import Settings
+def _database(url: str, loaded: Settings, *, template: Path | None = None) -> Database:
     from agentdb.database import Database
 
-    return Database(Settings.load(url, **{**SEALED, **settings}), template=template)
+    settings = loaded.model_copy(update={"url": url})
+    settings.model_post_init(None)  # settles which database is meant
+    return Database(settings, template=template)
 
 
-async def _migrate(url: str, settings: dict[str, Any]) -> None:
-    async with _database(url, settings):
+async def _migrate(url: str, loaded: Settings) -> None:
+    async with _database(url, loaded):
         pass
 
 

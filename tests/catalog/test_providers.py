@@ -8,6 +8,7 @@ from sqlalchemy import text
 import agentdb
 from agentdb.database import Database
 from agentdb.errors import BadInput, BadSettings, Conflict, DecryptionFailed, NotFound
+from agentdb.testing.factories import make_user
 
 KEY = "sk-provider-0123456789abcdef"
 
@@ -83,3 +84,18 @@ async def test_without_encryption_keys_no_key_is_stored() -> None:
             await db.catalog.providers.create("brook", api_key=KEY)
 
         assert await db.catalog.providers.count() == 0
+
+
+async def test_who_read_a_key_is_told(db: Database) -> None:
+    user = await make_user(db)
+    entry = await db.catalog.providers.create("brook", api_key=KEY)
+    bare = await db.catalog.providers.create("cinder")
+
+    await db.catalog.providers.reveal(entry.id, by=user.id)
+    await db.catalog.providers.reveal(entry.id)
+    await db.catalog.providers.reveal(bare.id)
+
+    told = (await db.supervisor.audit.of_entity("providers", entry.id)).items
+    assert [(line.action, line.actor_user_id) for line in told] == [("read", None), ("read", user.id)]
+    assert KEY not in repr([line.detail for line in told])
+    assert (await db.supervisor.audit.of_entity("providers", bare.id)).items == []

@@ -122,3 +122,15 @@ async def test_a_tool_is_taken_from_a_user(db: Database) -> None:
         await db.catalog.user_tools.give(user.id, tool.id, credential="")
     with pytest.raises(MissingReference):
         await db.catalog.user_tools.give(user.id, 404)
+
+
+async def test_who_read_a_credential_is_told(db: Database) -> None:
+    user = await make_user(db)
+    tool = await db.catalog.tools.create("browse")
+    await db.catalog.user_tools.give(user.id, tool.id, credential="a secret token")
+
+    await db.catalog.user_tools.reveal(user.id, tool.id, by=user.id)
+
+    (told,) = [line for line in (await db.supervisor.audit.between()).items if line.entity == "user_tools"]
+    assert (told.action, told.actor_user_id) == ("read", user.id)
+    assert told.detail == {"user_id": user.id, "tool_id": tool.id}

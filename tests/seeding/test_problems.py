@@ -99,7 +99,7 @@ async def test_a_problem_says_where_it_is_and_what_is_expected(
 
 
 async def test_an_id_that_is_another_rows_is_told(db: Database, write_seed: WriteSeed) -> None:
-    role = await db.supervisor.roles.add(name="reader")
+    role = await db.supervisor.roles.create("reader", by=None)
 
     told = await problems_of(db, write_seed(roles=f"id,name\n{role.id + 5},reader\n"))
 

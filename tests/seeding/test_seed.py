@@ -88,7 +88,7 @@ async def test_rows_keep_their_ids_and_those_that_follow_go_on_after_them(db: Da
     (folder / "policies.csv").write_text("id,name,resource,action\n5,all,*,*\n", encoding="utf-8")
 
     await db.seed(folder)
-    later = await db.supervisor.roles.add(name="later")
+    later = await db.supervisor.roles.create("later", by=None)
 
     assert await rows(db, "SELECT id, name FROM roles ORDER BY id") == [
         (7, "seven"),
@@ -102,11 +102,11 @@ async def test_rows_keep_their_ids_and_those_that_follow_go_on_after_them(db: Da
 
 async def test_ids_never_go_backwards(db: Database, write_seed: WriteSeed) -> None:
     for number in range(10):
-        await db.supervisor.roles.remove((await db.supervisor.roles.add(name=f"gone {number}")).id)
+        await db.supervisor.roles.remove((await db.supervisor.roles.create(f"gone {number}", by=None)).id)
 
     await db.seed(write_seed(roles="id,name\n3,three\n"))
 
-    assert (await db.supervisor.roles.add(name="later")).id == 11
+    assert (await db.supervisor.roles.create("later", by=None)).id == 11
 
 
 async def test_a_row_is_known_by_its_id_before_its_name(db: Database, write_seed: WriteSeed) -> None:

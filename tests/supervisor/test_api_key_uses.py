@@ -14,6 +14,7 @@ from agentdb.database import Database
 from agentdb.supervisor import key_use
 from agentdb.supervisor.key_records import Issued
 from agentdb.supervisor.key_use import KeyUses
+from agentdb.supervisor.models import ApiKey
 from agentdb.testing.factories import make_user
 
 MONDAY = datetime(2026, 11, 16, tzinfo=UTC)
@@ -194,3 +195,49 @@ async def test_two_processes_that_write_at_once_are_both_counted(database_url: s
 
         entries = (await one.supervisor.api_keys.list(issued[0].key.user_id)).items
         assert {entry.usage_count for entry in entries} == {20}
+
+
+async def test_uses_whose_writing_was_cancelled_are_written_later_and_closing_ends(db: Database) -> None:
+    first, second = await _issued(db, 2)
+    uses = KeyUses()
+    uses.open(db.supervisor.connection)
+    uses.count(first.key.id, MONDAY)
+    begun = uses._begin()
+    begun.cancel()  # before any of its code has run
+    uses.count(second.key.id, MONDAY)
+    await asyncio.wait([begun])
+
+    await asyncio.wait_for(uses.close(), 30)
+
+    entries = [await db.supervisor.api_keys.get(issued.key.id) for issued in (first, second)]
+    assert [entry.usage_count for entry in entries] == [1, 1]
+
+
+async def test_whoever_waits_for_a_writing_that_is_cancelled_is_told_so(db: Database) -> None:
+    (issued,) = await _issued(db)
+    uses = KeyUses()
+    uses.open(db.supervisor.connection)
+    uses.count(issued.key.id, MONDAY)
+    waiting = asyncio.ensure_future(uses.flush())
+    await asyncio.sleep(0)
+    assert uses._writing is not None
+    uses._writing.cancel()
+
+    told = await asyncio.wait_for(waiting, 30)
+
+    assert told == (not uses._counted)
+    await uses.close()
+    assert (await db.supervisor.api_keys.get(issued.key.id)).usage_count >= 1
+
+
+async def test_a_use_never_moves_the_moment_of_the_last_change_back(db: Database) -> None:
+    with clock.hold(MONDAY + timedelta(days=1)):
+        (issued,) = await _issued(db)
+    uses = db.supervisor.api_keys.uses
+    uses.count(issued.key.id, MONDAY)
+
+    await uses.flush()
+
+    async with db.read() as unit:
+        key = await unit.session.get_one(ApiKey, issued.key.id)
+    assert (key.updated_at, key.last_used_at) == (MONDAY + timedelta(days=1), MONDAY)

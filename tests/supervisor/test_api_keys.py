@@ -349,3 +349,24 @@ async def test_keys_that_expired_are_removed_a_few_at_a_time(db: Database) -> No
     assert removed == [2, 1, 0]
     left = (await db.supervisor.api_keys.list(user.id)).items
     assert [key.name for key in left] == ["for ever", "key 4", "key 3"]
+
+
+@pytest.mark.parametrize("overlap", [1e12, 8.6e13, float("inf"), float("nan"), 10**30, -1])
+async def test_an_overlap_that_no_calendar_has_is_refused(db: Database, overlap: float) -> None:
+    user = await make_user(db)
+    old = await db.supervisor.api_keys.issue(user.id, "k", by=None)
+
+    with pytest.raises(BadInput, match="an overlap has"):
+        await db.supervisor.api_keys.rotate(old.key.id, overlap_seconds=overlap, by=None)
+
+    assert (await db.supervisor.api_keys.authenticate(old.plaintext)).key_id == old.key.id
+
+
+async def test_a_key_for_thousands_of_years_is_rotated_too(db: Database) -> None:
+    user = await make_user(db)
+    old = await db.supervisor.api_keys.issue(user.id, "k", expires_at=datetime(9999, 12, 31, tzinfo=UTC), by=None)
+
+    with clock.hold(datetime(2036, 1, 1, tzinfo=UTC)):
+        new = await db.supervisor.api_keys.rotate(old.key.id, by=None)
+
+    assert new.key.expires_at is None

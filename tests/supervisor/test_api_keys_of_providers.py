@@ -197,3 +197,18 @@ async def test_without_an_encryption_key_nothing_is_stored(database_url: str) ->
 )
 def test_a_hint_tells_at_most_a_third(secret: str, hint: str) -> None:
     assert hint_of(secret) == hint
+
+
+@pytest.mark.parametrize("gone", ["disable", "archive"])
+async def test_a_key_of_somebody_who_may_not_act_is_not_read(db: Database, gone: str) -> None:
+    user, provider = await _user_and_provider(db)
+    entry = await db.supervisor.api_keys.store_provider_key(user.id, provider, "main", SECRET, by=None)
+    await getattr(db.supervisor.users, gone)(user.id)
+
+    with pytest.raises(InvalidTransition):
+        await db.supervisor.api_keys.reveal(entry.id, by=None)
+
+    assert (await db.supervisor.api_keys.get(entry.id)).usage_count == 0
+    if gone == "disable":
+        await db.supervisor.users.enable(user.id)
+        assert await db.supervisor.api_keys.reveal(entry.id, by=None) == SECRET

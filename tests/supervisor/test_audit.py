@@ -9,11 +9,11 @@ import pytest
 from sqlalchemy import text
 
 from agentdb import clock
+from agentdb.auditing import recorded
 from agentdb.database import Database
 from agentdb.engine.connection import Script, one
 from agentdb.engine.statements import insert_one
 from agentdb.errors import BadInput, Conflict, ReadOnly
-from agentdb.supervisor.audit import recorded
 from agentdb.supervisor.models import Role
 from agentdb.testing.factories import make_user
 

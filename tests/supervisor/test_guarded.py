@@ -2,13 +2,33 @@
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable
+from functools import cached_property
+from typing import Any, Final
+
 import pytest
 
 from agentdb.database import Database
-from agentdb.errors import BadInput
+from agentdb.errors import AgentDBError, BadInput
+from agentdb.repository import Repository
+from agentdb.supervisor import SupervisorRepositories
 from agentdb.testing.factories import make_user
 
-DOORS = ("leads", "passwords", "runtime_keys", "registrations", "passkeys", "logins")
+DOORS = ("leads", "passwords", "runtime_keys", "registrations", "passkeys", "logins", "roles", "policies")
+GENERIC = ("add", "add_many", "update", "upsert", "remove")
+# What is open, and why: these tell the audit log, but for the two that load many users without a word on each.
+OPEN: Final = {
+    ("users", "add"),
+    ("users", "add_many"),
+    ("users", "update"),
+    ("users", "upsert"),
+    ("users", "remove"),
+    ("roles", "remove"),
+    ("policies", "remove"),
+}
+DOORS_OF_ALL = sorted(
+    name for name, member in vars(SupervisorRepositories).items() if isinstance(member, cached_property)
+)
 
 
 @pytest.mark.parametrize("door", DOORS)
@@ -18,13 +38,46 @@ async def test_no_generic_write_goes_past_the_rules(db: Database, door: str) -> 
 
     for call in (
         repository.update(user.id, status="disabled"),
-        repository.remove(user.id),
         repository.add(username="x"),
         repository.add_many([{"username": "x"}]),
         repository.upsert(on=("username",), username="x"),
     ):
         with pytest.raises(BadInput, match="has methods for it"):
             await call
+
+
+@pytest.mark.parametrize("door", DOORS_OF_ALL)
+async def test_no_door_is_open_that_is_not_known_to_be(db: Database, door: str) -> None:
+    repository = getattr(db.supervisor, door)
+    if not isinstance(repository, Repository):
+        assert not [name for name in GENERIC if hasattr(repository, name)]
+        return
+    calls: dict[str, Callable[[], Awaitable[Any]]] = {
+        "add": repository.add,
+        "add_many": lambda: repository.add_many([{}]),
+        "update": lambda: repository.update(10**9, name="x"),
+        "upsert": lambda: repository.upsert(on=["id"], id=10**9),
+        "remove": lambda: repository.remove(10**9),
+    }
+    assert set(calls) == set(GENERIC)
+
+    for name in GENERIC:
+        if (door, name) in OPEN:
+            assert getattr(type(repository), name) is not getattr(Repository, name)
+            continue
+        with pytest.raises(AgentDBError, match=r"has methods for it|audit entr"):
+            await calls[name]()
+
+
+@pytest.mark.parametrize("verb", ["add", "add_many"])
+async def test_no_entry_of_the_audit_log_is_forged(db: Database, verb: str) -> None:
+    entry = {"actor_user_id": 1, "actor_name": "somebody else", "action": "grant", "entity": "users"}
+    audit = db.supervisor.audit
+
+    with pytest.raises(BadInput, match="has methods for it"):
+        await (audit.add(**entry) if verb == "add" else audit.add_many([entry]))
+
+    assert await audit.count() == 0
 
 
 async def test_a_user_is_added_without_what_proves_who_it_is(db: Database) -> None:

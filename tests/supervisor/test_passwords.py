@@ -12,7 +12,8 @@ from argon2.profiles import CHEAPEST
 
 from agentdb.database import Database
 from agentdb.errors import BadInput, InvalidTransition, NotFound, StaleVersion
-from agentdb.supervisor.hashing import Hasher
+from agentdb.models import User
+from agentdb.supervisor.hashing import AT_ONCE, Hasher
 from agentdb.supervisor.passwords import Passwords
 from agentdb.testing.factories import make_user
 
@@ -242,3 +243,95 @@ async def test_a_password_is_cleared_only_beside_a_passkey(db: Database, passwor
     assert other.token
     with pytest.raises(NotFound):
         await passwords.clear(404)
+
+
+BAD_HASHES: tuple[Any, ...] = (
+    "$2b$31$" + "a" * 53,  # days
+    "$2b$17$" + "a" * 53,
+    "$2b$10$" + "a" * 52,
+    "$argon2id$v=19$m=4194304,t=3,p=4$c29tZXNhbHRzb21lc2FsdA$" + "a" * 43,  # 4 GiB
+    "$argon2id$v=19$m=65536,t=1000,p=4$c29tZXNhbHRzb21lc2FsdA$" + "a" * 43,
+    "$argon2id$v=19$m=65536,t=3,p=200$c29tZXNhbHRzb21lc2FsdA$" + "a" * 43,
+    "$argon2id$v=19$m=8,t=1,p=4$c29tZXNhbHRzb21lc2FsdA$" + "a" * 43,  # too little for its lanes
+    "$argon2id$v=19$m=65536,t=0,p=4$c29tZXNhbHRzb21lc2FsdA$" + "a" * 43,
+    "$argon2id$v=19$m=65536,t=3,p=4$c29tZXNhbHRzb21lc2FsdA$" + "a" * 41,  # no base64 has this length
+    "$argon2id$v=19$m=65536,t=3,p=4$c29t$" + "a" * 43,
+    5,
+)
+
+
+@pytest.mark.parametrize("bad", BAD_HASHES)
+async def test_a_hash_that_cannot_be_checked_in_reason_is_not_brought(db: Database, bad: Any) -> None:
+    ada = await make_user(db)
+
+    with pytest.raises(BadInput) as caught:
+        await db.supervisor.passwords.bring(ada.id, bad)
+
+    assert str(bad) not in str(caught.value) or bad == 5
+    assert (await db.supervisor.users.get(ada.id)).password_hash is None
+
+
+async def test_a_hash_that_came_past_the_bounds_costs_no_more_than_a_stranger(
+    db: Database, passwords: Passwords, hasher: CountingHasher
+) -> None:
+    ada = await make_user(db)
+    async with db.write() as unit:
+        user = await unit.session.get_one(User, ada.id)
+        user.password_hash = BAD_HASHES[0]
+
+    assert await passwords.verify(ada.username, GOOD) is None
+
+    assert BAD_HASHES[0] not in hasher.compared
+
+
+async def test_an_old_hash_is_checked_in_a_unit_that_only_reads(db: Database) -> None:
+    ada = await make_user(db)
+    old = bcrypt.hashpw(GOOD.encode(), bcrypt.gensalt(4)).decode()
+    await db.supervisor.passwords.bring(ada.id, old)
+
+    async with db.read() as unit:
+        found = await unit.supervisor.passwords.verify(ada.username, GOOD)
+        assert await unit.supervisor.users.count() == 1  # the unit goes on
+
+    assert found is not None
+    assert (await db.supervisor.users.get(ada.id)).password_hash == old
+
+
+class HeldHasher(Hasher):
+    """Computes until it is told to stop, and knows how many are at it."""
+
+    def __init__(self) -> None:
+        super().__init__(CHEAPEST)
+        self.go_on = threading.Event()
+        self.lock = threading.Lock()
+        self.now = self.most = self.begun = 0
+
+    def agrees_now(self, stored: str, password: bytes | None) -> bool:  # noqa: ARG002
+        with self.lock:
+            self.begun += 1
+            self.now += 1
+            self.most = max(self.most, self.now)
+        self.go_on.wait(30)
+        with self.lock:
+            self.now -= 1
+        return False
+
+
+async def test_who_is_cancelled_leaves_the_place_when_the_thread_ends() -> None:
+    hasher = HeldHasher()
+    first = [asyncio.ensure_future(hasher.matches(None, GOOD)) for _ in range(AT_ONCE)]
+    while hasher.begun < AT_ONCE:  # noqa: ASYNC110 (threads, which no event of the loop knows)
+        await asyncio.sleep(0.01)
+
+    for task in first:
+        task.cancel()
+    await asyncio.gather(*first, return_exceptions=True)
+    late = [asyncio.ensure_future(hasher.matches(None, GOOD)) for _ in range(AT_ONCE)]
+    await asyncio.sleep(0.2)
+    hasher.go_on.set()
+    answers = await asyncio.wait_for(asyncio.gather(*late), 30)
+
+    assert all(task.cancelled() for task in first)
+    assert answers == [False] * AT_ONCE
+    assert hasher.most == AT_ONCE
+    assert hasher.begun == 2 * AT_ONCE

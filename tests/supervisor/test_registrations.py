@@ -207,3 +207,91 @@ async def test_the_log_tells_of_tokens_without_them(db: Database, registrations:
     everything = repr([entry.detail for entry in (await db.supervisor.audit.between(limit=100)).items])
     for secret in (token, digest_of(token), GOOD, "$argon2"):
         assert secret not in everything
+
+
+async def test_a_start_makes_nobody_an_administrator_again(db: Database, registrations: Registrations) -> None:
+    root, boss = await registrations.bootstrap("root"), await make_user(db)
+    await db.supervisor.permissions.grant(boss.id, "supervisor_admin", by=root.user.id)
+    await db.supervisor.permissions.revoke(root.user.id, "supervisor_admin", by=boss.id)
+
+    again = await registrations.bootstrap("root")
+
+    assert (again.user.id, again.token) == (root.user.id, None)
+    assert await db.supervisor.permissions.of_user(root.user.id) == []
+
+
+async def test_a_start_makes_an_administrator_where_none_can_act(db: Database, registrations: Registrations) -> None:
+    root = await db.supervisor.users.create("root")
+    gone, idle = await make_user(db), await make_user(db)
+    role = await db.supervisor.roles.create("all", by=None)
+    await db.supervisor.policies.create("all", "*", "*", by=None)
+    await db.supervisor.roles.set_policies(role.id, [("*", "*")], by=None)
+    await db.supervisor.roles.assign(gone.id, "all", by=None)  # may do everything, and is no administrator
+    await db.supervisor.permissions.grant(idle.id, "*:*", by=None)
+
+    made = await registrations.bootstrap("root")
+
+    assert made.token is not None
+    assert [given.permission for given in await db.supervisor.permissions.of_user(root.id)] == ["supervisor_admin"]
+    with pytest.raises(InvalidTransition, match="last administrator"):
+        await db.supervisor.users.disable(root.id)
+    with pytest.raises(InvalidTransition, match="last administrator"):
+        await db.supervisor.permissions.revoke(root.id, "supervisor_admin", by=None)
+
+
+async def test_a_start_leaves_a_user_who_may_not_act_alone(db: Database, registrations: Registrations) -> None:
+    root = await db.supervisor.users.create("root")
+    await db.supervisor.users.disable(root.id)
+
+    assert (await registrations.bootstrap("root")).token is None
+    assert await db.supervisor.permissions.of_user(root.id) == []
+
+
+async def test_starts_and_those_who_go_at_once_leave_one_administrator(
+    db: Database, registrations: Registrations
+) -> None:
+    root, boss = (await registrations.bootstrap("root")).user, await make_user(db)
+    await db.supervisor.permissions.grant(boss.id, "supervisor_admin", by=None)
+
+    answers = await asyncio.gather(
+        db.supervisor.users.disable(boss.id),
+        db.supervisor.permissions.revoke(root.id, "supervisor_admin", by=None),
+        *(registrations.bootstrap("root") for _ in range(4)),
+        return_exceptions=True,
+    )
+
+    assert {type(answer) for answer in answers if isinstance(answer, Exception)} <= {InvalidTransition}
+    holders = (await db.supervisor.permissions.holders("supervisor_admin")).items
+    assert any(holder.status == "active" for holder in holders)
+
+
+async def test_an_open_token_ends_with_a_password_set_otherwise(
+    db: Database, registrations: Registrations, passwords: Passwords
+) -> None:
+    ada, eve = await make_user(db), await make_user(db)
+    token, others = (await registrations.issue(ada.id)).token, (await registrations.issue(eve.id)).token
+
+    await passwords.set(ada.id, GOOD)
+
+    with pytest.raises(NotFound):
+        await registrations.consume_for_password(token, "somebody else's")
+    assert await passwords.verify(ada.username, GOOD) is not None
+    assert (await registrations.check(others)).user_id == eve.id
+
+
+async def test_an_open_token_ends_with_the_first_passkey_and_not_with_another(
+    db: Database, registrations: Registrations, passwords: Passwords
+) -> None:
+    ada, eve = await make_user(db), await make_user(db)
+    await passwords.set(eve.id, GOOD)
+    first, second = (await registrations.issue(ada.id)).token, (await registrations.issue(eve.id)).token
+
+    await db.supervisor.passkeys.enroll(ada.id, credential_id="a", public_key="k")
+    await db.supervisor.passkeys.enroll(eve.id, credential_id="b", public_key="k")
+
+    with pytest.raises(NotFound):
+        await registrations.check(first)
+    assert (await registrations.check(second)).user_id == eve.id
+    third = (await registrations.issue(ada.id)).token
+    await db.supervisor.passkeys.enroll(ada.id, credential_id="c", public_key="k")
+    assert (await registrations.check(third)).user_id == ada.id

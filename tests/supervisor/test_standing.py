@@ -111,7 +111,10 @@ async def test_a_change_that_expects_another_version_is_stale(db: Database) -> N
         await users.rename(ada.id, "byron", expected_version=2)
     with pytest.raises(StaleVersion):
         await users.update(ada.id, title="Lady", expected_version=1)
-    assert (await told(db, ada.id))[1:] == [("rename", None, {"from": "ada", "to": "lovelace"})]
+    assert (await told(db, ada.id))[1:] == [
+        ("update", None, {"columns": ["title"]}),
+        ("rename", None, {"from": "ada", "to": "lovelace"}),
+    ]
 
 
 async def test_a_name_that_is_taken_or_none_is_not_given_again(db: Database) -> None:
@@ -138,7 +141,7 @@ async def test_a_renamed_user_keeps_their_chat(db: Database) -> None:
     assert len(letters) == 2
 
 
-@pytest.mark.parametrize("column", ["status", "lead_user_id", "password_hash", "runtime_key_hash"])
+@pytest.mark.parametrize("column", ["status", "role_id", "lead_user_id", "password_hash", "runtime_key_hash"])
 async def test_what_has_a_method_of_its_own_is_not_changed_by_its_value(db: Database, column: str) -> None:
     ada = await make_user(db)
 

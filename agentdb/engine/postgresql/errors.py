@@ -9,6 +9,7 @@ import asyncpg
 from sqlalchemy import Table
 
 from agentdb.engine import violations
+from agentdb.engine.dialects import quiet
 from agentdb.engine.plan import Plan
 from agentdb.errors import (
     AgentDBError,
@@ -61,9 +62,8 @@ def translate(
     """Return our error for the driver's; the caller raises it from the original."""
     if isinstance(error, AgentDBError):
         return error
+    quiet(error)  # tracebacks show the cause
     if isinstance(error, asyncpg.PostgresError):
-        error.detail = None  # quotes keys and whole rows, secrets included; tracebacks show the cause
-        error.context = None  # quotes keys and whole rows, secrets included; tracebacks show the cause
         return _by_state(error, violations.table_of(plan), values or {})
     if isinstance(error, asyncpg.DataError | UnicodeError | OverflowError | ValueError | TypeError):
         # Raised by asyncpg before anything is sent; its message quotes the value.
