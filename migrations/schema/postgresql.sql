@@ -801,10 +801,16 @@ jsonb DEFAULT '{}'::jsonb NOT NULL
 character varying(255) COLLATE "C" NOT NULL
 -- column integration_connections.refresh_token
 bytea
+-- column integration_connections.refresh_turn
+bigint DEFAULT 0 NOT NULL
+-- column integration_connections.refreshing_until
+timestamp with time zone
 -- column integration_connections.scopes
 jsonb DEFAULT '[]'::jsonb NOT NULL
 -- column integration_connections.status
 text DEFAULT 'pending'::text NOT NULL
+-- column integration_connections.token_version
+integer DEFAULT 0 NOT NULL
 -- column integration_connections.updated_at
 timestamp with time zone DEFAULT now() NOT NULL
 -- column integration_connections.user_id
@@ -821,6 +827,8 @@ PRIMARY KEY (id)
 UNIQUE (user_id, provider, account_id)
 -- constraint integration_connections.uq_integration_connections__uuid
 UNIQUE (uuid)
+-- index integration_connections.ix_integration_connections__due
+CREATE INDEX ix_integration_connections__due ON integration_connections USING btree (expires_at, id) WHERE (status = 'connected'::text)
 
 -- table integration_events
 CREATE TABLE integration_events
@@ -858,14 +866,14 @@ FOREIGN KEY (integration_id) REFERENCES integration_connections(id) ON DELETE CA
 FOREIGN KEY (user_id) REFERENCES users(id) ON DELETE CASCADE
 -- constraint integration_events.pk_integration_events
 PRIMARY KEY (id)
--- index integration_events.ix_integration_events__integration_id
-CREATE INDEX ix_integration_events__integration_id ON integration_events USING btree (integration_id)
+-- index integration_events.ix_integration_events__integration_id_occurred_at_id
+CREATE INDEX ix_integration_events__integration_id_occurred_at_id ON integration_events USING btree (integration_id, occurred_at DESC, id DESC)
 -- index integration_events.ix_integration_events__occurred_at
 CREATE INDEX ix_integration_events__occurred_at ON integration_events USING btree (occurred_at DESC)
 -- index integration_events.ix_integration_events__tx_id
 CREATE INDEX ix_integration_events__tx_id ON integration_events USING btree (tx, id)
--- index integration_events.ix_integration_events__user_id
-CREATE INDEX ix_integration_events__user_id ON integration_events USING btree (user_id)
+-- index integration_events.ix_integration_events__user_id_occurred_at_id
+CREATE INDEX ix_integration_events__user_id_occurred_at_id ON integration_events USING btree (user_id, occurred_at DESC, id DESC)
 -- trigger integration_events.tr_integration_events__delete
 CREATE TRIGGER tr_integration_events__delete BEFORE DELETE ON integration_events FOR EACH ROW WHEN (((pg_trigger_depth() = 0) AND (current_setting('agentdb.retention'::text, true) IS DISTINCT FROM 'on'::text))) EXECUTE FUNCTION agentdb_refuse_change()
 -- trigger integration_events.tr_integration_events__truncate

@@ -848,10 +848,16 @@ TEXT DEFAULT '{}' NOT NULL
 TEXT NOT NULL
 -- column integration_connections.refresh_token
 BLOB
+-- column integration_connections.refresh_turn
+INTEGER DEFAULT 0 NOT NULL
+-- column integration_connections.refreshing_until
+TEXT
 -- column integration_connections.scopes
 TEXT DEFAULT '[]' NOT NULL
 -- column integration_connections.status
 TEXT DEFAULT 'pending' NOT NULL
+-- column integration_connections.token_version
+INTEGER DEFAULT 0 NOT NULL
 -- column integration_connections.updated_at
 TEXT DEFAULT (strftime('%Y-%m-%dT%H:%M:%f000+00:00', 'now')) NOT NULL
 -- column integration_connections.user_id
@@ -876,6 +882,8 @@ FOREIGN KEY(user_id) REFERENCES users (id) ON DELETE CASCADE
 UNIQUE (user_id, provider, account_id)
 -- constraint integration_connections.uq_integration_connections__uuid
 UNIQUE (uuid)
+-- index integration_connections.ix_integration_connections__due
+CREATE INDEX ix_integration_connections__due ON integration_connections (expires_at, id) WHERE status = 'connected'
 
 -- table integration_events
 CREATE TABLE integration_events STRICT
@@ -921,14 +929,14 @@ CHECK (tool_result IS NULL OR json_valid(tool_result))
 FOREIGN KEY(integration_id) REFERENCES integration_connections (id) ON DELETE CASCADE
 -- constraint integration_events.fk_integration_events__user_id
 FOREIGN KEY(user_id) REFERENCES users (id) ON DELETE CASCADE
--- index integration_events.ix_integration_events__integration_id
-CREATE INDEX ix_integration_events__integration_id ON integration_events (integration_id)
+-- index integration_events.ix_integration_events__integration_id_occurred_at_id
+CREATE INDEX ix_integration_events__integration_id_occurred_at_id ON integration_events (integration_id, occurred_at DESC, id DESC)
 -- index integration_events.ix_integration_events__occurred_at
 CREATE INDEX ix_integration_events__occurred_at ON integration_events (occurred_at DESC)
 -- index integration_events.ix_integration_events__tx_id
 CREATE INDEX ix_integration_events__tx_id ON integration_events (tx, id)
--- index integration_events.ix_integration_events__user_id
-CREATE INDEX ix_integration_events__user_id ON integration_events (user_id)
+-- index integration_events.ix_integration_events__user_id_occurred_at_id
+CREATE INDEX ix_integration_events__user_id_occurred_at_id ON integration_events (user_id, occurred_at DESC, id DESC)
 -- trigger integration_events.tr_integration_events__update
 CREATE TRIGGER tr_integration_events__update BEFORE UPDATE ON integration_events BEGIN SELECT RAISE(ABORT, 'integration_events is append-only'); END
 

@@ -9,6 +9,9 @@ CREATE TABLE integration_connections (
     access_token BYTEA,
     refresh_token BYTEA,
     expires_at TIMESTAMP WITH TIME ZONE,
+    token_version INTEGER DEFAULT 0 NOT NULL,
+    refresh_turn BIGINT DEFAULT 0 NOT NULL,
+    refreshing_until TIMESTAMP WITH TIME ZONE,
     scopes JSONB DEFAULT '[]' NOT NULL,
     metadata JSONB DEFAULT '{}' NOT NULL,
     connected_at TIMESTAMP WITH TIME ZONE,
@@ -21,6 +24,8 @@ CREATE TABLE integration_connections (
     CONSTRAINT fk_integration_connections__user_id FOREIGN KEY(user_id) REFERENCES users (id) ON DELETE CASCADE,
     CONSTRAINT ck_integration_connections__status CHECK (status IN ('pending', 'connected', 'disconnected', 'expired', 'error'))
 );
+
+CREATE INDEX ix_integration_connections__due ON integration_connections (expires_at, id) WHERE status = 'connected';
 
 -- What happened on a connection: never changed, goes with the connection or by retention.
 CREATE TABLE integration_events (
@@ -43,13 +48,13 @@ CREATE TABLE integration_events (
     CONSTRAINT ck_integration_events__event_type CHECK (event_type IN ('connected', 'disconnected', 'tool_used', 'error', 'refreshed'))
 );
 
-CREATE INDEX ix_integration_events__integration_id ON integration_events (integration_id);
+CREATE INDEX ix_integration_events__integration_id_occurred_at_id ON integration_events (integration_id, occurred_at DESC, id DESC);
 
 CREATE INDEX ix_integration_events__occurred_at ON integration_events (occurred_at DESC);
 
 CREATE INDEX ix_integration_events__tx_id ON integration_events (tx, id);
 
-CREATE INDEX ix_integration_events__user_id ON integration_events (user_id);
+CREATE INDEX ix_integration_events__user_id_occurred_at_id ON integration_events (user_id, occurred_at DESC, id DESC);
 
 CREATE TRIGGER tr_integration_events__update BEFORE UPDATE ON integration_events FOR EACH ROW EXECUTE FUNCTION agentdb_refuse_change();
 

@@ -9,6 +9,9 @@ CREATE TABLE integration_connections (
     access_token BLOB,
     refresh_token BLOB,
     expires_at TEXT,
+    token_version INTEGER DEFAULT 0 NOT NULL,
+    refresh_turn INTEGER DEFAULT 0 NOT NULL,
+    refreshing_until TEXT,
     scopes TEXT DEFAULT '[]' NOT NULL,
     metadata TEXT DEFAULT '{}' NOT NULL,
     connected_at TEXT,
@@ -25,6 +28,8 @@ CREATE TABLE integration_connections (
     CONSTRAINT ck_integration_connections__scopes CHECK (json_valid(scopes)),
     CONSTRAINT ck_integration_connections__metadata CHECK (json_valid(metadata))
 ) STRICT;
+
+CREATE INDEX ix_integration_connections__due ON integration_connections (expires_at, id) WHERE status = 'connected';
 
 -- What happened on a connection: never changed, goes with the connection or by retention.
 CREATE TABLE integration_events (
@@ -51,12 +56,12 @@ CREATE TABLE integration_events (
     CONSTRAINT ck_integration_events__error_code CHECK (error_code IS NULL OR length(error_code) <= 255)
 ) STRICT;
 
-CREATE INDEX ix_integration_events__integration_id ON integration_events (integration_id);
+CREATE INDEX ix_integration_events__integration_id_occurred_at_id ON integration_events (integration_id, occurred_at DESC, id DESC);
 
 CREATE INDEX ix_integration_events__occurred_at ON integration_events (occurred_at DESC);
 
 CREATE INDEX ix_integration_events__tx_id ON integration_events (tx, id);
 
-CREATE INDEX ix_integration_events__user_id ON integration_events (user_id);
+CREATE INDEX ix_integration_events__user_id_occurred_at_id ON integration_events (user_id, occurred_at DESC, id DESC);
 
 CREATE TRIGGER tr_integration_events__update BEFORE UPDATE ON integration_events BEGIN SELECT RAISE(ABORT, 'integration_events is append-only'); END;
