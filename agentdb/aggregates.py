@@ -12,6 +12,7 @@ from agentdb.execution import ExecutionRepositories
 from agentdb.hub import HubRepositories
 from agentdb.hub.filing.folder import Folder
 from agentdb.hub.masking import KnownSecrets
+from agentdb.integration import IntegrationRepositories
 from agentdb.reports import Reports
 from agentdb.supervisor import SupervisorRepositories
 from agentdb.supervisor.key_use import KeyUses
@@ -65,6 +66,11 @@ class Aggregates:
     def execution(self) -> ExecutionRepositories:
         """What is to be done, and how it went."""
         return ExecutionRepositories(self._over, most=self._most, in_unit=self.in_unit)
+
+    @cached_property
+    def integration(self) -> IntegrationRepositories:
+        """What users connect, and what happened there."""
+        return IntegrationRepositories(self._over, most=self._most, in_unit=self.in_unit)
 
     @cached_property
     def reports(self) -> Reports:

@@ -8,9 +8,9 @@ from sqlalchemy import Index, UniqueConstraint
 from sqlalchemy.orm import Mapped, relationship
 
 from agentdb.base import Entity, Mutable
-from agentdb.engine.schema.ddl import Deletes, append_only, descending_index
+from agentdb.engine.schema.ddl import Deletes, append_only, descending_index, partial_index
 from agentdb.owners import Owner
-from agentdb.types import CASCADE, Json, Key, Moment, Name, Prose, Secret, Tx, Uuid, choice, json, ref, words
+from agentdb.types import CASCADE, Json, Key, Moment, Name, Prose, Secret, Tx, Uuid, choice, json, ref, whole, words
 
 
 class ConnectionStatus(StrEnum):
@@ -37,7 +37,11 @@ class IntegrationConnection(Mutable, Entity):
     """A user's account elsewhere."""
 
     __tablename__ = "integration_connections"
-    __table_args__ = (UniqueConstraint("user_id", "provider", "account_id"),)
+    __table_args__ = (
+        UniqueConstraint("user_id", "provider", "account_id"),
+        # serves the end of those whose tokens nobody can refresh, and finding those that are due
+        partial_index("ix_integration_connections__due", "expires_at", "id", where="status = 'connected'"),
+    )
     __owner__ = Owner.by("user_id")
 
     id: Mapped[Key]
@@ -48,7 +52,10 @@ class IntegrationConnection(Mutable, Entity):
     status: Mapped[ConnectionStatus] = choice(ConnectionStatus, ConnectionStatus.pending)
     access_token: Mapped[Secret | None]
     refresh_token: Mapped[Secret | None]
-    expires_at: Mapped[Moment | None]
+    expires_at: Mapped[Moment | None]  # the access token
+    token_version: Mapped[int] = whole(0, 32)  # counts the tokens there were
+    refresh_turn: Mapped[int] = whole(0)  # counts who tried to refresh them: the last one's answer is taken
+    refreshing_until: Mapped[Moment | None]  # somebody asks for new ones; others wait until then
     scopes: Mapped[Json] = json(list)
     metadata_: Mapped[Json] = json(dict, "metadata")
     connected_at: Mapped[Moment | None]
@@ -64,7 +71,13 @@ class IntegrationEvent(Entity):
 
     __tablename__ = "integration_events"
     __table_args__ = (
-        # serves what happened last
+        # serves what happened last to a user's connections, and the user's deletion
+        descending_index("ix_integration_events__user_id_occurred_at_id", "user_id", "occurred_at DESC", "id DESC"),
+        # serves what happened last on a connection, and the connection's deletion
+        descending_index(
+            "ix_integration_events__integration_id_occurred_at_id", "integration_id", "occurred_at DESC", "id DESC"
+        ),
+        # serves retention
         descending_index("ix_integration_events__occurred_at", "occurred_at DESC"),
         # serves followers, in commit order
         Index(None, "tx", "id"),
@@ -72,8 +85,8 @@ class IntegrationEvent(Entity):
     __owner__ = Owner.by("user_id")
 
     id: Mapped[Key]
-    user_id: Mapped[int] = ref("users.id", CASCADE)
-    integration_id: Mapped[int] = ref("integration_connections.id", CASCADE)
+    user_id: Mapped[int] = ref("users.id", CASCADE, index=False)
+    integration_id: Mapped[int] = ref("integration_connections.id", CASCADE, index=False)
     event_type: Mapped[IntegrationEventType] = choice(IntegrationEventType)
     event_data: Mapped[Json] = json(dict)
     tool_name: Mapped[Name | None]

@@ -21,6 +21,11 @@ GUIDES = Path(__file__).parents[2] / "docs"
 SNIPPET = re.compile(r"^```python\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 
 
+@pytest.fixture(scope="session")
+def agentdb_settings() -> dict[str, Any]:
+    return {"encryption_keys": "8f2d61b0c49e7a35d1906b7c3ef85a24697fe0d2b8431c5ae5a1372f4cd80b96"}
+
+
 def snippets(guide: str) -> list[str]:
     return SNIPPET.findall((GUIDES / guide).read_text(encoding="utf-8"))
 

@@ -1,0 +1,64 @@
+"""What is told of connections: never a token, but by `Tokens`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+from agentdb.integration.models import ConnectionStatus
+
+
+@dataclass(frozen=True, slots=True)
+class ConnectionEntry:
+    """A connection without its tokens.
+
+    Attributes:
+        expires_at: when the access token does; None: nobody said.
+        token_version: counts the tokens there were: `Connections.refresh` compares it.
+    """
+
+    id: int
+    uuid: UUID
+    user_id: int
+    provider: str
+    account_id: str
+    status: ConnectionStatus
+    scopes: Sequence[str]
+    metadata: Mapping[str, Any]
+    has_access_token: bool
+    has_refresh_token: bool
+    expires_at: datetime | None
+    token_version: int
+    connected_at: datetime | None
+    last_used_at: datetime | None
+    created_at: datetime
+    updated_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Tokens:
+    """What a provider gives: shown by no representation.
+
+    Args:
+        access_token: what its interface is called with.
+        refresh_token: what the next tokens are asked for with; None: the one that is there stays.
+        expires_at: when the access token does, aware; None: nobody said.
+        scopes: what it allows; None: as before.
+    """
+
+    access_token: str = field(repr=False)
+    refresh_token: str | None = field(default=None, repr=False)
+    expires_at: datetime | None = None
+    scopes: Sequence[str] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ToolCount:
+    """How often a tool was used, and when last."""
+
+    tool_name: str
+    uses: int
+    last_used_at: datetime
