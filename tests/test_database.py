@@ -115,7 +115,7 @@ def test_the_interpreter_ends_at_once_when_closing_was_forgotten(database_url: s
         [sys.executable, "-c", _FORGETTING, database_url],
         capture_output=True,
         text=True,
-        timeout=30,
+        timeout=120,
         check=False,
         env={**os.environ, "PYTHONPATH": os.pathsep.join(path for path in sys.path if path)},
     )

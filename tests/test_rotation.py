@@ -387,6 +387,7 @@ def _start(code: str, *arguments: str) -> subprocess.Popen[str]:
     )
 
 
+@pytest.mark.long
 async def test_no_secret_is_lost_while_a_process_writes_and_rotations_are_killed(
     database_url: str, tmp_path: Path
 ) -> None:

@@ -162,6 +162,7 @@ def _last_told(process: subprocess.Popen[str], told: list[int]) -> None:
     told.extend(int(line) for line in process.stdout)
 
 
+@pytest.mark.long
 async def test_no_row_lacks_its_file_while_others_collect(database_url: str, tmp_path: Path) -> None:
     await _store_against_collects(database_url, tmp_path, storers=2, collectors=1, seconds=6)
 
@@ -205,6 +206,7 @@ async def _kill_while_storing(url: str, folder: Path, *, kills: int) -> None:
         assert not [path for path in (folder / "attachments").rglob("*") if path.is_file()]
 
 
+@pytest.mark.long
 async def test_a_killed_process_leaves_no_row_without_its_file(database_url: str, tmp_path: Path) -> None:
     await _kill_while_storing(database_url, tmp_path, kills=4)
 

@@ -27,6 +27,7 @@ asyncio.run(main(*sys.argv[1:]))
 """
 
 
+@pytest.mark.long
 async def test_six_processes_of_five_tasks_register_one_machine_as_one_host(database_url: str) -> None:
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(path for path in sys.path if path)}
     async with agentdb.connect(database_url) as db:

@@ -208,6 +208,7 @@ def test_a_username_stays_the_same() -> None:
     assert username("a.b") == username("a.b") != username("a b")
 
 
+@pytest.mark.long
 async def test_a_line_of_ten_mebibytes_goes_in(db: Database, tmp_path: Path) -> None:
     long = "x" * 10 * 2**20
     file = tmp_path / "runs.jsonl.gz"

@@ -42,6 +42,7 @@ async def test_connecting_seeds_an_empty_database_when_the_settings_say_so(datab
     assert (before, seeded, after) == (0, 41, 1)
 
 
+@pytest.mark.long
 async def test_of_processes_that_start_at_once_one_seeds(database_url: str) -> None:
     environment = {**os.environ, "AGENTDB_SEED": "auto"}
 

@@ -85,6 +85,7 @@ async def test_trees_that_overlap_are_changed_by_many_at_once(db: Database) -> N
     assert await db.supervisor.users.count(status="disabled") == 6
 
 
+@pytest.mark.long
 async def test_processes_that_start_at_once_make_one_administrator(database_url: str) -> None:
     async with agentdb.connect(database_url) as db:
         environment = {**os.environ, "PYTHONPATH": os.pathsep.join(path for path in sys.path if path)}
