@@ -114,6 +114,23 @@ BEGIN
 END
 $function$
 
+-- function agentdb_note_change()
+CREATE OR REPLACE FUNCTION agentdb_note_change()
+ RETURNS trigger
+ LANGUAGE plpgsql
+AS $function$
+BEGIN
+    IF TG_TABLE_NAME = 'executions' THEN
+        INSERT INTO execution_changes (execution_id, attempt, status, created_at)
+        VALUES (NEW.id, NEW.attempt, NEW.status, NEW.updated_at);
+    ELSE
+        INSERT INTO execution_changes (execution_id, node_id, attempt, status, created_at)
+        VALUES (NEW.execution_id, NEW.node_id, NEW.attempt, NEW.status, NEW.updated_at);
+    END IF;
+    RETURN NULL;
+END
+$function$
+
 -- function agentdb_refuse_change()
 CREATE OR REPLACE FUNCTION agentdb_refuse_change()
  RETURNS trigger
@@ -121,6 +138,99 @@ CREATE OR REPLACE FUNCTION agentdb_refuse_change()
 AS $function$
 BEGIN
     RAISE EXCEPTION '% is append-only', TG_TABLE_NAME USING ERRCODE = '25006', TABLE = TG_TABLE_NAME;
+END
+$function$
+
+-- function agentdb_said(content jsonb)
+CREATE OR REPLACE FUNCTION agentdb_said(content jsonb)
+ RETURNS text
+ LANGUAGE plpgsql
+ IMMUTABLE PARALLEL SAFE STRICT
+AS $function$
+BEGIN
+    IF jsonb_typeof(content) = 'string' THEN
+        RETURN content #>> '{}';
+    ELSIF jsonb_typeof(content) <> 'array' THEN
+        RETURN '';
+    END IF;
+    RETURN (
+        SELECT coalesce(string_agg(block ->> 'text', ' ' ORDER BY place), '')
+        FROM jsonb_array_elements(content) WITH ORDINALITY AS t(block, place)
+        WHERE block ->> 'type' = 'text' AND jsonb_typeof(block -> 'text') = 'string'
+    );
+END
+$function$
+
+-- function agentdb_vector_fits()
+CREATE OR REPLACE FUNCTION agentdb_vector_fits()
+ RETURNS trigger
+ LANGUAGE plpgsql
+AS $function$
+BEGIN
+    IF vector_dims(NEW.embedding) <> (SELECT dimension FROM vector_collections WHERE id = NEW.collection_id) THEN
+        RAISE EXCEPTION 'a vector is as long as its collection says'
+            USING ERRCODE = '23514', TABLE = TG_TABLE_NAME, CONSTRAINT = 'ck_vectors__embedding';
+    END IF;
+    RETURN NEW;
+END
+$function$
+
+-- function agentdb_words(said text)
+CREATE OR REPLACE FUNCTION agentdb_words(said text)
+ RETURNS tsvector
+ LANGUAGE plpgsql
+ IMMUTABLE PARALLEL SAFE STRICT COST 2000
+AS $function$
+DECLARE
+    words text[] := string_to_array(regexp_replace(
+        lower(left(said, 200000) COLLATE "C"),
+        '[\u0001-\u002F\u003A-\u0040\u005B-\u0060\u007B-\u00A9\u00AB-\u00B1\u00B4\u00B6-\u00B8\u00BB\u00BF\u00D7\u00F7\u02C2-\u02C5\u02D2-\u02DF\u02E5-\u02EB\u02ED\u02EF-\u02FF\u0375\u037E\u0384-\u0385\u0387\u03F6\u0482\u055A-\u055F\u0589-\u058A\u058F\u05BE\u05C0\u05C3\u05C6\u05F3-\u05F4\u0600-\u0604\u0606-\u060F\u061B\u061E-\u061F\u066A-\u066D\u06D4\u06DD-\u06DE\u06E9\u06FD-\u06FE\u0700-\u070D\u070F\u07F6-\u07F9\u0830-\u083E\u085E\u0964-\u0965\u0970\u09F2-\u09F3\u09FA-\u09FB\u0AF0-\u0AF1\u0B70\u0BF3-\u0BFA\u0C7F\u0D79\u0DF4\u0E3F\u0E4F\u0E5A-\u0E5B\u0F01-\u0F17\u0F1A-\u0F1F\u0F34\u0F36\u0F38\u0F3A-\u0F3D\u0F85\u0FBE-\u0FC5\u0FC7-\u0FCC\u0FCE-\u0FDA\u104A-\u104F\u109E-\u109F\u10FB\u1360-\u1368\u1390-\u1399\u1400\u166D-\u166E\u1680\u169B-\u169C\u16EB-\u16ED\u1735-\u1736\u17D4-\u17D6\u17D8-\u17DB\u1800-\u180A\u180E\u1940\u1944-\u1945\u19DE-\u19FF\u1A1E-\u1A1F\u1AA0-\u1AA6\u1AA8-\u1AAD\u1B5A-\u1B6A\u1B74-\u1B7C\u1BFC-\u1BFF\u1C3B-\u1C3F\u1C7E-\u1C7F\u1CC0-\u1CC7\u1CD3\u1FBD\u1FBF-\u1FC1\u1FCD-\u1FCF\u1FDD-\u1FDF\u1FED-\u1FEF\u1FFD-\u1FFE\u2000-\u2064\u206A-\u206F\u207A-\u207E\u208A-\u208E\u20A0-\u20B9\u2100-\u2101\u2103-\u2106\u2108-\u2109\u2114\u2116-\u2118\u211E-\u2123\u2125\u2127\u2129\u212E\u213A-\u213B\u2140-\u2144\u214A-\u214D\u214F\u2190-\u23F3\u2400-\u2426\u2440-\u244A\u249C-\u24E9\u2500-\u26FF\u2701-\u2775\u2794-\u2B4C\u2B50-\u2B59\u2CE5-\u2CEA\u2CF9-\u2CFC\u2CFE-\u2CFF\u2D70\u2E00-\u2E2E\u2E30-\u2E3B\u2E80-\u2E99\u2E9B-\u2EF3\u2F00-\u2FD5\u2FF0-\u2FFB\u3000-\u3004\u3008-\u3020\u3030\u3036-\u3037\u303D-\u303F\u309B-\u309C\u30A0\u30FB\u3190-\u3191\u3196-\u319F\u31C0-\u31E3\u3200-\u321E\u322A-\u3247\u3250\u3260-\u327F\u328A-\u32B0\u32C0-\u32FE\u3300-\u33FF\u4DC0-\u4DFF\uA490-\uA4C6\uA4FE-\uA4FF\uA60D-\uA60F\uA673\uA67E\uA6F2-\uA6F7\uA700-\uA716\uA720-\uA721\uA789-\uA78A\uA828-\uA82B\uA836-\uA839\uA874-\uA877\uA8CE-\uA8CF\uA8F8-\uA8FA\uA92E-\uA92F\uA95F\uA9C1-\uA9CD\uA9DE-\uA9DF\uAA5C-\uAA5F\uAA77-\uAA79\uAADE-\uAADF\uAAF0-\uAAF1\uABEB\uFB29\uFBB2-\uFBC1\uFD3E-\uFD3F\uFDFC-\uFDFD\uFE10-\uFE19\uFE30-\uFE52\uFE54-\uFE66\uFE68-\uFE6B\uFEFF\uFF01-\uFF0F\uFF1A-\uFF20\uFF3B-\uFF40\uFF5B-\uFF65\uFFE0-\uFFE6\uFFE8-\uFFEE\uFFF9-\uFFFF\U00010100-\U00010102\U00010137-\U0001013F\U00010179-\U00010189\U00010190-\U0001019B\U000101D0-\U000101FC\U0001039F\U000103D0\U00010857\U0001091F\U0001093F\U00010A50-\U00010A58\U00010A7F\U00010B39-\U00010B3F\U00011047-\U0001104D\U000110BB-\U000110C1\U00011140-\U00011143\U000111C5-\U000111C8\U00012470-\U00012473\U0001D000-\U0001D0F5\U0001D100-\U0001D126\U0001D129-\U0001D164\U0001D16A-\U0001D16C\U0001D173-\U0001D17A\U0001D183-\U0001D184\U0001D18C-\U0001D1A9\U0001D1AE-\U0001D1DD\U0001D200-\U0001D241\U0001D245\U0001D300-\U0001D356\U0001D6C1\U0001D6DB\U0001D6FB\U0001D715\U0001D735\U0001D74F\U0001D76F\U0001D789\U0001D7A9\U0001D7C3\U0001EEF0-\U0001EEF1\U0001F000-\U0001F02B\U0001F030-\U0001F093\U0001F0A0-\U0001F0AE\U0001F0B1-\U0001F0BE\U0001F0C1-\U0001F0CF\U0001F0D1-\U0001F0DF\U0001F110-\U0001F12E\U0001F130-\U0001F16B\U0001F170-\U0001F19A\U0001F1E6-\U0001F202\U0001F210-\U0001F23A\U0001F240-\U0001F248\U0001F250-\U0001F251\U0001F300-\U0001F320\U0001F330-\U0001F335\U0001F337-\U0001F37C\U0001F380-\U0001F393\U0001F3A0-\U0001F3C4\U0001F3C6-\U0001F3CA\U0001F3E0-\U0001F3F0\U0001F400-\U0001F43E\U0001F440\U0001F442-\U0001F4F7\U0001F4F9-\U0001F4FC\U0001F500-\U0001F53D\U0001F540-\U0001F543\U0001F550-\U0001F567\U0001F5FB-\U0001F640\U0001F645-\U0001F64F\U0001F680-\U0001F6C5\U0001F700-\U0001F773\U000E0001\U000E0020-\U000E007F]+',
+        ' ', 'g'
+    ), ' ');
+BEGIN
+    IF said COLLATE "C" ~ '[\u00B5\u00C0-\u00D6\u00D8-\u00DE\u0100\u0102\u0104\u0106\u0108\u010A\u010C\u010E\u0110\u0112\u0114\u0116\u0118\u011A\u011C\u011E\u0120\u0122\u0124\u0126\u0128\u012A\u012C\u012E\u0132\u0134\u0136\u0139\u013B\u013D\u013F\u0141\u0143\u0145\u0147\u014A\u014C\u014E\u0150\u0152\u0154\u0156\u0158\u015A\u015C\u015E\u0160\u0162\u0164\u0166\u0168\u016A\u016C\u016E\u0170\u0172\u0174\u0176\u0178-\u0179\u017B\u017D\u017F\u0181-\u0182\u0184\u0186-\u0187\u0189-\u018B\u018E-\u0191\u0193-\u0194\u0196-\u0198\u019C-\u019D\u019F-\u01A0\u01A2\u01A4\u01A6-\u01A7\u01A9\u01AC\u01AE-\u01AF\u01B1-\u01B3\u01B5\u01B7-\u01B8\u01BC\u01C4-\u01C5\u01C7-\u01C8\u01CA-\u01CB\u01CD\u01CF\u01D1\u01D3\u01D5\u01D7\u01D9\u01DB\u01DE\u01E0\u01E2\u01E4\u01E6\u01E8\u01EA\u01EC\u01EE\u01F1-\u01F2\u01F4\u01F6-\u01F8\u01FA\u01FC\u01FE\u0200\u0202\u0204\u0206\u0208\u020A\u020C\u020E\u0210\u0212\u0214\u0216\u0218\u021A\u021C\u021E\u0220\u0222\u0224\u0226\u0228\u022A\u022C\u022E\u0230\u0232\u023A-\u023B\u023D-\u023E\u0241\u0243-\u0246\u0248\u024A\u024C\u024E\u0345]' THEN
+        words := ARRAY(
+            SELECT CASE WHEN word COLLATE "C" ~ '[\u00B5\u00C0-\u00D6\u00D8-\u00DE\u0100\u0102\u0104\u0106\u0108\u010A\u010C\u010E\u0110\u0112\u0114\u0116\u0118\u011A\u011C\u011E\u0120\u0122\u0124\u0126\u0128\u012A\u012C\u012E\u0132\u0134\u0136\u0139\u013B\u013D\u013F\u0141\u0143\u0145\u0147\u014A\u014C\u014E\u0150\u0152\u0154\u0156\u0158\u015A\u015C\u015E\u0160\u0162\u0164\u0166\u0168\u016A\u016C\u016E\u0170\u0172\u0174\u0176\u0178-\u0179\u017B\u017D\u017F\u0181-\u0182\u0184\u0186-\u0187\u0189-\u018B\u018E-\u0191\u0193-\u0194\u0196-\u0198\u019C-\u019D\u019F-\u01A0\u01A2\u01A4\u01A6-\u01A7\u01A9\u01AC\u01AE-\u01AF\u01B1-\u01B3\u01B5\u01B7-\u01B8\u01BC\u01C4-\u01C5\u01C7-\u01C8\u01CA-\u01CB\u01CD\u01CF\u01D1\u01D3\u01D5\u01D7\u01D9\u01DB\u01DE\u01E0\u01E2\u01E4\u01E6\u01E8\u01EA\u01EC\u01EE\u01F1-\u01F2\u01F4\u01F6-\u01F8\u01FA\u01FC\u01FE\u0200\u0202\u0204\u0206\u0208\u020A\u020C\u020E\u0210\u0212\u0214\u0216\u0218\u021A\u021C\u021E\u0220\u0222\u0224\u0226\u0228\u022A\u022C\u022E\u0230\u0232\u023A-\u023B\u023D-\u023E\u0241\u0243-\u0246\u0248\u024A\u024C\u024E\u0345]' THEN translate(
+                word,
+                E'\u00B5\u00C0\u00C1\u00C2\u00C3\u00C4\u00C5\u00C6\u00C7\u00C8\u00C9\u00CA\u00CB\u00CC\u00CD\u00CE\u00CF\u00D0\u00D1\u00D2\u00D3\u00D4\u00D5\u00D6\u00D8\u00D9\u00DA\u00DB\u00DC\u00DD\u00DE\u0100\u0102\u0104\u0106\u0108\u010A\u010C\u010E\u0110\u0112\u0114\u0116\u0118\u011A\u011C\u011E\u0120\u0122\u0124\u0126\u0128\u012A\u012C\u012E\u0132\u0134\u0136\u0139\u013B\u013D\u013F\u0141\u0143\u0145\u0147\u014A\u014C\u014E\u0150\u0152\u0154\u0156\u0158\u015A\u015C\u015E\u0160\u0162\u0164\u0166\u0168\u016A\u016C\u016E\u0170\u0172\u0174\u0176\u0178\u0179\u017B\u017D\u017F\u0181\u0182\u0184\u0186\u0187\u0189\u018A\u018B\u018E\u018F\u0190\u0191\u0193\u0194\u0196\u0197\u0198\u019C\u019D\u019F\u01A0\u01A2\u01A4\u01A6\u01A7\u01A9\u01AC\u01AE\u01AF\u01B1\u01B2\u01B3\u01B5\u01B7\u01B8\u01BC\u01C4\u01C5\u01C7\u01C8\u01CA\u01CB\u01CD\u01CF\u01D1\u01D3\u01D5\u01D7\u01D9\u01DB\u01DE\u01E0\u01E2\u01E4\u01E6\u01E8\u01EA\u01EC\u01EE\u01F1\u01F2\u01F4\u01F6\u01F7\u01F8\u01FA\u01FC\u01FE\u0200\u0202\u0204\u0206\u0208\u020A\u020C\u020E\u0210\u0212\u0214\u0216\u0218\u021A\u021C\u021E\u0220\u0222\u0224\u0226\u0228\u022A\u022C\u022E\u0230\u0232\u023A\u023B\u023D\u023E\u0241\u0243\u0244\u0245\u0246\u0248\u024A\u024C\u024E\u0345',
+                E'\u03BC\u00E0\u00E1\u00E2\u00E3\u00E4\u00E5\u00E6\u00E7\u00E8\u00E9\u00EA\u00EB\u00EC\u00ED\u00EE\u00EF\u00F0\u00F1\u00F2\u00F3\u00F4\u00F5\u00F6\u00F8\u00F9\u00FA\u00FB\u00FC\u00FD\u00FE\u0101\u0103\u0105\u0107\u0109\u010B\u010D\u010F\u0111\u0113\u0115\u0117\u0119\u011B\u011D\u011F\u0121\u0123\u0125\u0127\u0129\u012B\u012D\u012F\u0133\u0135\u0137\u013A\u013C\u013E\u0140\u0142\u0144\u0146\u0148\u014B\u014D\u014F\u0151\u0153\u0155\u0157\u0159\u015B\u015D\u015F\u0161\u0163\u0165\u0167\u0169\u016B\u016D\u016F\u0171\u0173\u0175\u0177\u00FF\u017A\u017C\u017E\u0073\u0253\u0183\u0185\u0254\u0188\u0256\u0257\u018C\u01DD\u0259\u025B\u0192\u0260\u0263\u0269\u0268\u0199\u026F\u0272\u0275\u01A1\u01A3\u01A5\u0280\u01A8\u0283\u01AD\u0288\u01B0\u028A\u028B\u01B4\u01B6\u0292\u01B9\u01BD\u01C6\u01C6\u01C9\u01C9\u01CC\u01CC\u01CE\u01D0\u01D2\u01D4\u01D6\u01D8\u01DA\u01DC\u01DF\u01E1\u01E3\u01E5\u01E7\u01E9\u01EB\u01ED\u01EF\u01F3\u01F3\u01F5\u0195\u01BF\u01F9\u01FB\u01FD\u01FF\u0201\u0203\u0205\u0207\u0209\u020B\u020D\u020F\u0211\u0213\u0215\u0217\u0219\u021B\u021D\u021F\u019E\u0223\u0225\u0227\u0229\u022B\u022D\u022F\u0231\u0233\u2C65\u023C\u019A\u2C66\u0242\u0180\u0289\u028C\u0247\u0249\u024B\u024D\u024F\u03B9'
+            ) ELSE word END
+            FROM unnest(words) AS word
+        );
+    END IF;
+    IF said COLLATE "C" ~ '[\u0370\u0372\u0376\u0386\u0388-\u038A\u038C\u038E-\u038F\u0391-\u03A1\u03A3-\u03AB\u03C2\u03CF-\u03D1\u03D5-\u03D6\u03D8\u03DA\u03DC\u03DE\u03E0\u03E2\u03E4\u03E6\u03E8\u03EA\u03EC\u03EE\u03F0-\u03F1\u03F4-\u03F5\u03F7\u03F9-\u03FA\u03FD-\u03FF]' THEN
+        words := ARRAY(
+            SELECT CASE WHEN word COLLATE "C" ~ '[\u0370\u0372\u0376\u0386\u0388-\u038A\u038C\u038E-\u038F\u0391-\u03A1\u03A3-\u03AB\u03C2\u03CF-\u03D1\u03D5-\u03D6\u03D8\u03DA\u03DC\u03DE\u03E0\u03E2\u03E4\u03E6\u03E8\u03EA\u03EC\u03EE\u03F0-\u03F1\u03F4-\u03F5\u03F7\u03F9-\u03FA\u03FD-\u03FF]' THEN translate(
+                word,
+                E'\u0370\u0372\u0376\u0386\u0388\u0389\u038A\u038C\u038E\u038F\u0391\u0392\u0393\u0394\u0395\u0396\u0397\u0398\u0399\u039A\u039B\u039C\u039D\u039E\u039F\u03A0\u03A1\u03A3\u03A4\u03A5\u03A6\u03A7\u03A8\u03A9\u03AA\u03AB\u03C2\u03CF\u03D0\u03D1\u03D5\u03D6\u03D8\u03DA\u03DC\u03DE\u03E0\u03E2\u03E4\u03E6\u03E8\u03EA\u03EC\u03EE\u03F0\u03F1\u03F4\u03F5\u03F7\u03F9\u03FA\u03FD\u03FE\u03FF',
+                E'\u0371\u0373\u0377\u03AC\u03AD\u03AE\u03AF\u03CC\u03CD\u03CE\u03B1\u03B2\u03B3\u03B4\u03B5\u03B6\u03B7\u03B8\u03B9\u03BA\u03BB\u03BC\u03BD\u03BE\u03BF\u03C0\u03C1\u03C3\u03C4\u03C5\u03C6\u03C7\u03C8\u03C9\u03CA\u03CB\u03C3\u03D7\u03B2\u03B8\u03C6\u03C0\u03D9\u03DB\u03DD\u03DF\u03E1\u03E3\u03E5\u03E7\u03E9\u03EB\u03ED\u03EF\u03BA\u03C1\u03B8\u03B5\u03F8\u03F2\u03FB\u037B\u037C\u037D'
+            ) ELSE word END
+            FROM unnest(words) AS word
+        );
+    END IF;
+    IF said COLLATE "C" ~ '[\u0400-\u042F\u0460\u0462\u0464\u0466\u0468\u046A\u046C\u046E\u0470\u0472\u0474\u0476\u0478\u047A\u047C\u047E\u0480\u048A\u048C\u048E\u0490\u0492\u0494\u0496\u0498\u049A\u049C\u049E\u04A0\u04A2\u04A4\u04A6\u04A8\u04AA\u04AC\u04AE\u04B0\u04B2\u04B4\u04B6\u04B8\u04BA\u04BC\u04BE\u04C0-\u04C1\u04C3\u04C5\u04C7\u04C9\u04CB\u04CD\u04D0\u04D2\u04D4\u04D6\u04D8\u04DA\u04DC\u04DE\u04E0\u04E2\u04E4\u04E6\u04E8\u04EA\u04EC\u04EE\u04F0\u04F2\u04F4\u04F6\u04F8\u04FA\u04FC\u04FE\u0500\u0502\u0504\u0506\u0508\u050A\u050C\u050E\u0510\u0512\u0514\u0516\u0518\u051A\u051C\u051E\u0520\u0522\u0524\u0526]' THEN
+        words := ARRAY(
+            SELECT CASE WHEN word COLLATE "C" ~ '[\u0400-\u042F\u0460\u0462\u0464\u0466\u0468\u046A\u046C\u046E\u0470\u0472\u0474\u0476\u0478\u047A\u047C\u047E\u0480\u048A\u048C\u048E\u0490\u0492\u0494\u0496\u0498\u049A\u049C\u049E\u04A0\u04A2\u04A4\u04A6\u04A8\u04AA\u04AC\u04AE\u04B0\u04B2\u04B4\u04B6\u04B8\u04BA\u04BC\u04BE\u04C0-\u04C1\u04C3\u04C5\u04C7\u04C9\u04CB\u04CD\u04D0\u04D2\u04D4\u04D6\u04D8\u04DA\u04DC\u04DE\u04E0\u04E2\u04E4\u04E6\u04E8\u04EA\u04EC\u04EE\u04F0\u04F2\u04F4\u04F6\u04F8\u04FA\u04FC\u04FE\u0500\u0502\u0504\u0506\u0508\u050A\u050C\u050E\u0510\u0512\u0514\u0516\u0518\u051A\u051C\u051E\u0520\u0522\u0524\u0526]' THEN translate(
+                word,
+                E'\u0400\u0401\u0402\u0403\u0404\u0405\u0406\u0407\u0408\u0409\u040A\u040B\u040C\u040D\u040E\u040F\u0410\u0411\u0412\u0413\u0414\u0415\u0416\u0417\u0418\u0419\u041A\u041B\u041C\u041D\u041E\u041F\u0420\u0421\u0422\u0423\u0424\u0425\u0426\u0427\u0428\u0429\u042A\u042B\u042C\u042D\u042E\u042F\u0460\u0462\u0464\u0466\u0468\u046A\u046C\u046E\u0470\u0472\u0474\u0476\u0478\u047A\u047C\u047E\u0480\u048A\u048C\u048E\u0490\u0492\u0494\u0496\u0498\u049A\u049C\u049E\u04A0\u04A2\u04A4\u04A6\u04A8\u04AA\u04AC\u04AE\u04B0\u04B2\u04B4\u04B6\u04B8\u04BA\u04BC\u04BE\u04C0\u04C1\u04C3\u04C5\u04C7\u04C9\u04CB\u04CD\u04D0\u04D2\u04D4\u04D6\u04D8\u04DA\u04DC\u04DE\u04E0\u04E2\u04E4\u04E6\u04E8\u04EA\u04EC\u04EE\u04F0\u04F2\u04F4\u04F6\u04F8\u04FA\u04FC\u04FE\u0500\u0502\u0504\u0506\u0508\u050A\u050C\u050E\u0510\u0512\u0514\u0516\u0518\u051A\u051C\u051E\u0520\u0522\u0524\u0526',
+                E'\u0450\u0451\u0452\u0453\u0454\u0455\u0456\u0457\u0458\u0459\u045A\u045B\u045C\u045D\u045E\u045F\u0430\u0431\u0432\u0433\u0434\u0435\u0436\u0437\u0438\u0439\u043A\u043B\u043C\u043D\u043E\u043F\u0440\u0441\u0442\u0443\u0444\u0445\u0446\u0447\u0448\u0449\u044A\u044B\u044C\u044D\u044E\u044F\u0461\u0463\u0465\u0467\u0469\u046B\u046D\u046F\u0471\u0473\u0475\u0477\u0479\u047B\u047D\u047F\u0481\u048B\u048D\u048F\u0491\u0493\u0495\u0497\u0499\u049B\u049D\u049F\u04A1\u04A3\u04A5\u04A7\u04A9\u04AB\u04AD\u04AF\u04B1\u04B3\u04B5\u04B7\u04B9\u04BB\u04BD\u04BF\u04CF\u04C2\u04C4\u04C6\u04C8\u04CA\u04CC\u04CE\u04D1\u04D3\u04D5\u04D7\u04D9\u04DB\u04DD\u04DF\u04E1\u04E3\u04E5\u04E7\u04E9\u04EB\u04ED\u04EF\u04F1\u04F3\u04F5\u04F7\u04F9\u04FB\u04FD\u04FF\u0501\u0503\u0505\u0507\u0509\u050B\u050D\u050F\u0511\u0513\u0515\u0517\u0519\u051B\u051D\u051F\u0521\u0523\u0525\u0527'
+            ) ELSE word END
+            FROM unnest(words) AS word
+        );
+    END IF;
+    IF said COLLATE "C" ~ '[\u0531-\u0556\u10A0-\u10C5\u10C7\u10CD\u1E00\u1E02\u1E04\u1E06\u1E08\u1E0A\u1E0C\u1E0E\u1E10\u1E12\u1E14\u1E16\u1E18\u1E1A\u1E1C\u1E1E\u1E20\u1E22\u1E24\u1E26\u1E28\u1E2A\u1E2C\u1E2E\u1E30\u1E32\u1E34\u1E36\u1E38\u1E3A\u1E3C\u1E3E\u1E40\u1E42\u1E44\u1E46\u1E48\u1E4A\u1E4C\u1E4E\u1E50\u1E52\u1E54\u1E56\u1E58\u1E5A\u1E5C\u1E5E\u1E60\u1E62\u1E64\u1E66\u1E68\u1E6A\u1E6C\u1E6E\u1E70\u1E72\u1E74\u1E76\u1E78\u1E7A\u1E7C\u1E7E\u1E80\u1E82\u1E84\u1E86\u1E88\u1E8A\u1E8C\u1E8E\u1E90\u1E92\u1E94\u1E9B\u1E9E\u1EA0\u1EA2\u1EA4\u1EA6\u1EA8\u1EAA\u1EAC\u1EAE\u1EB0\u1EB2\u1EB4\u1EB6\u1EB8\u1EBA\u1EBC\u1EBE\u1EC0\u1EC2\u1EC4\u1EC6\u1EC8\u1ECA\u1ECC\u1ECE\u1ED0\u1ED2\u1ED4\u1ED6\u1ED8\u1EDA\u1EDC\u1EDE\u1EE0\u1EE2\u1EE4\u1EE6\u1EE8\u1EEA\u1EEC\u1EEE\u1EF0\u1EF2\u1EF4\u1EF6\u1EF8\u1EFA\u1EFC\u1EFE\u1F08-\u1F0F\u1F18-\u1F1D\u1F28-\u1F2F\u1F38-\u1F3F\u1F48-\u1F4D\u1F59\u1F5B\u1F5D\u1F5F\u1F68-\u1F6F\u1F88-\u1F8F\u1F98-\u1F9F\u1FA8-\u1FAF\u1FB8-\u1FBC\u1FBE\u1FC8-\u1FCC\u1FD8-\u1FDB\u1FE8-\u1FEC\u1FF8-\u1FFC\u2126\u212A-\u212B\u2132\u2160-\u216F\u2183\u2C00-\u2C2E\u2C60\u2C62-\u2C64\u2C67\u2C69\u2C6B\u2C6D-\u2C70\u2C72\u2C75\u2C7E-\u2C80\u2C82\u2C84\u2C86\u2C88\u2C8A\u2C8C\u2C8E\u2C90\u2C92\u2C94\u2C96\u2C98\u2C9A\u2C9C\u2C9E\u2CA0\u2CA2\u2CA4\u2CA6\u2CA8\u2CAA\u2CAC\u2CAE\u2CB0\u2CB2\u2CB4\u2CB6\u2CB8\u2CBA\u2CBC\u2CBE\u2CC0\u2CC2\u2CC4\u2CC6\u2CC8\u2CCA\u2CCC\u2CCE\u2CD0\u2CD2\u2CD4\u2CD6\u2CD8\u2CDA\u2CDC\u2CDE\u2CE0\u2CE2\u2CEB\u2CED\u2CF2\uA640\uA642\uA644\uA646\uA648\uA64A\uA64C\uA64E\uA650\uA652\uA654\uA656\uA658\uA65A\uA65C\uA65E\uA660\uA662\uA664\uA666\uA668\uA66A\uA66C\uA680\uA682\uA684\uA686\uA688\uA68A\uA68C\uA68E\uA690\uA692\uA694\uA696\uA722\uA724\uA726\uA728\uA72A\uA72C\uA72E\uA732\uA734\uA736\uA738\uA73A\uA73C\uA73E\uA740\uA742\uA744\uA746\uA748\uA74A\uA74C\uA74E\uA750\uA752\uA754\uA756\uA758\uA75A\uA75C\uA75E\uA760\uA762\uA764\uA766\uA768\uA76A\uA76C\uA76E\uA779\uA77B\uA77D-\uA77E\uA780\uA782\uA784\uA786\uA78B\uA78D\uA790\uA792\uA7A0\uA7A2\uA7A4\uA7A6\uA7A8\uA7AA\uFF21-\uFF3A\U00010400-\U00010427]' THEN
+        words := ARRAY(
+            SELECT CASE WHEN word COLLATE "C" ~ '[\u0531-\u0556\u10A0-\u10C5\u10C7\u10CD\u1E00\u1E02\u1E04\u1E06\u1E08\u1E0A\u1E0C\u1E0E\u1E10\u1E12\u1E14\u1E16\u1E18\u1E1A\u1E1C\u1E1E\u1E20\u1E22\u1E24\u1E26\u1E28\u1E2A\u1E2C\u1E2E\u1E30\u1E32\u1E34\u1E36\u1E38\u1E3A\u1E3C\u1E3E\u1E40\u1E42\u1E44\u1E46\u1E48\u1E4A\u1E4C\u1E4E\u1E50\u1E52\u1E54\u1E56\u1E58\u1E5A\u1E5C\u1E5E\u1E60\u1E62\u1E64\u1E66\u1E68\u1E6A\u1E6C\u1E6E\u1E70\u1E72\u1E74\u1E76\u1E78\u1E7A\u1E7C\u1E7E\u1E80\u1E82\u1E84\u1E86\u1E88\u1E8A\u1E8C\u1E8E\u1E90\u1E92\u1E94\u1E9B\u1E9E\u1EA0\u1EA2\u1EA4\u1EA6\u1EA8\u1EAA\u1EAC\u1EAE\u1EB0\u1EB2\u1EB4\u1EB6\u1EB8\u1EBA\u1EBC\u1EBE\u1EC0\u1EC2\u1EC4\u1EC6\u1EC8\u1ECA\u1ECC\u1ECE\u1ED0\u1ED2\u1ED4\u1ED6\u1ED8\u1EDA\u1EDC\u1EDE\u1EE0\u1EE2\u1EE4\u1EE6\u1EE8\u1EEA\u1EEC\u1EEE\u1EF0\u1EF2\u1EF4\u1EF6\u1EF8\u1EFA\u1EFC\u1EFE\u1F08-\u1F0F\u1F18-\u1F1D\u1F28-\u1F2F\u1F38-\u1F3F\u1F48-\u1F4D\u1F59\u1F5B\u1F5D\u1F5F\u1F68-\u1F6F\u1F88-\u1F8F\u1F98-\u1F9F\u1FA8-\u1FAF\u1FB8-\u1FBC\u1FBE\u1FC8-\u1FCC\u1FD8-\u1FDB\u1FE8-\u1FEC\u1FF8-\u1FFC\u2126\u212A-\u212B\u2132\u2160-\u216F\u2183\u2C00-\u2C2E\u2C60\u2C62-\u2C64\u2C67\u2C69\u2C6B\u2C6D-\u2C70\u2C72\u2C75\u2C7E-\u2C80\u2C82\u2C84\u2C86\u2C88\u2C8A\u2C8C\u2C8E\u2C90\u2C92\u2C94\u2C96\u2C98\u2C9A\u2C9C\u2C9E\u2CA0\u2CA2\u2CA4\u2CA6\u2CA8\u2CAA\u2CAC\u2CAE\u2CB0\u2CB2\u2CB4\u2CB6\u2CB8\u2CBA\u2CBC\u2CBE\u2CC0\u2CC2\u2CC4\u2CC6\u2CC8\u2CCA\u2CCC\u2CCE\u2CD0\u2CD2\u2CD4\u2CD6\u2CD8\u2CDA\u2CDC\u2CDE\u2CE0\u2CE2\u2CEB\u2CED\u2CF2\uA640\uA642\uA644\uA646\uA648\uA64A\uA64C\uA64E\uA650\uA652\uA654\uA656\uA658\uA65A\uA65C\uA65E\uA660\uA662\uA664\uA666\uA668\uA66A\uA66C\uA680\uA682\uA684\uA686\uA688\uA68A\uA68C\uA68E\uA690\uA692\uA694\uA696\uA722\uA724\uA726\uA728\uA72A\uA72C\uA72E\uA732\uA734\uA736\uA738\uA73A\uA73C\uA73E\uA740\uA742\uA744\uA746\uA748\uA74A\uA74C\uA74E\uA750\uA752\uA754\uA756\uA758\uA75A\uA75C\uA75E\uA760\uA762\uA764\uA766\uA768\uA76A\uA76C\uA76E\uA779\uA77B\uA77D-\uA77E\uA780\uA782\uA784\uA786\uA78B\uA78D\uA790\uA792\uA7A0\uA7A2\uA7A4\uA7A6\uA7A8\uA7AA\uFF21-\uFF3A\U00010400-\U00010427]' THEN translate(
+                word,
+                E'\u0531\u0532\u0533\u0534\u0535\u0536\u0537\u0538\u0539\u053A\u053B\u053C\u053D\u053E\u053F\u0540\u0541\u0542\u0543\u0544\u0545\u0546\u0547\u0548\u0549\u054A\u054B\u054C\u054D\u054E\u054F\u0550\u0551\u0552\u0553\u0554\u0555\u0556\u10A0\u10A1\u10A2\u10A3\u10A4\u10A5\u10A6\u10A7\u10A8\u10A9\u10AA\u10AB\u10AC\u10AD\u10AE\u10AF\u10B0\u10B1\u10B2\u10B3\u10B4\u10B5\u10B6\u10B7\u10B8\u10B9\u10BA\u10BB\u10BC\u10BD\u10BE\u10BF\u10C0\u10C1\u10C2\u10C3\u10C4\u10C5\u10C7\u10CD\u1E00\u1E02\u1E04\u1E06\u1E08\u1E0A\u1E0C\u1E0E\u1E10\u1E12\u1E14\u1E16\u1E18\u1E1A\u1E1C\u1E1E\u1E20\u1E22\u1E24\u1E26\u1E28\u1E2A\u1E2C\u1E2E\u1E30\u1E32\u1E34\u1E36\u1E38\u1E3A\u1E3C\u1E3E\u1E40\u1E42\u1E44\u1E46\u1E48\u1E4A\u1E4C\u1E4E\u1E50\u1E52\u1E54\u1E56\u1E58\u1E5A\u1E5C\u1E5E\u1E60\u1E62\u1E64\u1E66\u1E68\u1E6A\u1E6C\u1E6E\u1E70\u1E72\u1E74\u1E76\u1E78\u1E7A\u1E7C\u1E7E\u1E80\u1E82\u1E84\u1E86\u1E88\u1E8A\u1E8C\u1E8E\u1E90\u1E92\u1E94\u1E9B\u1E9E\u1EA0\u1EA2\u1EA4\u1EA6\u1EA8\u1EAA\u1EAC\u1EAE\u1EB0\u1EB2\u1EB4\u1EB6\u1EB8\u1EBA\u1EBC\u1EBE\u1EC0\u1EC2\u1EC4\u1EC6\u1EC8\u1ECA\u1ECC\u1ECE\u1ED0\u1ED2\u1ED4\u1ED6\u1ED8\u1EDA\u1EDC\u1EDE\u1EE0\u1EE2\u1EE4\u1EE6\u1EE8\u1EEA\u1EEC\u1EEE\u1EF0\u1EF2\u1EF4\u1EF6\u1EF8\u1EFA\u1EFC\u1EFE\u1F08\u1F09\u1F0A\u1F0B\u1F0C\u1F0D\u1F0E\u1F0F\u1F18\u1F19\u1F1A\u1F1B\u1F1C\u1F1D\u1F28\u1F29\u1F2A\u1F2B\u1F2C\u1F2D\u1F2E\u1F2F\u1F38\u1F39\u1F3A\u1F3B\u1F3C\u1F3D\u1F3E\u1F3F\u1F48\u1F49\u1F4A\u1F4B\u1F4C\u1F4D\u1F59\u1F5B\u1F5D\u1F5F\u1F68\u1F69\u1F6A\u1F6B\u1F6C\u1F6D\u1F6E\u1F6F\u1F88\u1F89\u1F8A\u1F8B\u1F8C\u1F8D\u1F8E\u1F8F\u1F98\u1F99\u1F9A\u1F9B\u1F9C\u1F9D\u1F9E\u1F9F\u1FA8\u1FA9\u1FAA\u1FAB\u1FAC\u1FAD\u1FAE\u1FAF\u1FB8\u1FB9\u1FBA\u1FBB\u1FBC\u1FBE\u1FC8\u1FC9\u1FCA\u1FCB\u1FCC\u1FD8\u1FD9\u1FDA\u1FDB\u1FE8\u1FE9\u1FEA\u1FEB\u1FEC\u1FF8\u1FF9\u1FFA\u1FFB\u1FFC\u2126\u212A\u212B\u2132\u2160\u2161\u2162\u2163\u2164\u2165\u2166\u2167\u2168\u2169\u216A\u216B\u216C\u216D\u216E\u216F\u2183\u2C00\u2C01\u2C02\u2C03\u2C04\u2C05\u2C06\u2C07\u2C08\u2C09\u2C0A\u2C0B\u2C0C\u2C0D\u2C0E\u2C0F\u2C10\u2C11\u2C12\u2C13\u2C14\u2C15\u2C16\u2C17\u2C18\u2C19\u2C1A\u2C1B\u2C1C\u2C1D\u2C1E\u2C1F\u2C20\u2C21\u2C22\u2C23\u2C24\u2C25\u2C26\u2C27\u2C28\u2C29\u2C2A\u2C2B\u2C2C\u2C2D\u2C2E\u2C60\u2C62\u2C63\u2C64\u2C67\u2C69\u2C6B\u2C6D\u2C6E\u2C6F\u2C70\u2C72\u2C75\u2C7E\u2C7F\u2C80\u2C82\u2C84\u2C86\u2C88\u2C8A\u2C8C\u2C8E\u2C90\u2C92\u2C94\u2C96\u2C98\u2C9A\u2C9C\u2C9E\u2CA0\u2CA2\u2CA4\u2CA6\u2CA8\u2CAA\u2CAC\u2CAE\u2CB0\u2CB2\u2CB4\u2CB6\u2CB8\u2CBA\u2CBC\u2CBE\u2CC0\u2CC2\u2CC4\u2CC6\u2CC8\u2CCA\u2CCC\u2CCE\u2CD0\u2CD2\u2CD4\u2CD6\u2CD8\u2CDA\u2CDC\u2CDE\u2CE0\u2CE2\u2CEB\u2CED\u2CF2\uA640\uA642\uA644\uA646\uA648\uA64A\uA64C\uA64E\uA650\uA652\uA654\uA656\uA658\uA65A\uA65C\uA65E\uA660\uA662\uA664\uA666\uA668\uA66A\uA66C\uA680\uA682\uA684\uA686\uA688\uA68A\uA68C\uA68E\uA690\uA692\uA694\uA696\uA722\uA724\uA726\uA728\uA72A\uA72C\uA72E\uA732\uA734\uA736\uA738\uA73A\uA73C\uA73E\uA740\uA742\uA744\uA746\uA748\uA74A\uA74C\uA74E\uA750\uA752\uA754\uA756\uA758\uA75A\uA75C\uA75E\uA760\uA762\uA764\uA766\uA768\uA76A\uA76C\uA76E\uA779\uA77B\uA77D\uA77E\uA780\uA782\uA784\uA786\uA78B\uA78D\uA790\uA792\uA7A0\uA7A2\uA7A4\uA7A6\uA7A8\uA7AA\uFF21\uFF22\uFF23\uFF24\uFF25\uFF26\uFF27\uFF28\uFF29\uFF2A\uFF2B\uFF2C\uFF2D\uFF2E\uFF2F\uFF30\uFF31\uFF32\uFF33\uFF34\uFF35\uFF36\uFF37\uFF38\uFF39\uFF3A\U00010400\U00010401\U00010402\U00010403\U00010404\U00010405\U00010406\U00010407\U00010408\U00010409\U0001040A\U0001040B\U0001040C\U0001040D\U0001040E\U0001040F\U00010410\U00010411\U00010412\U00010413\U00010414\U00010415\U00010416\U00010417\U00010418\U00010419\U0001041A\U0001041B\U0001041C\U0001041D\U0001041E\U0001041F\U00010420\U00010421\U00010422\U00010423\U00010424\U00010425\U00010426\U00010427',
+                E'\u0561\u0562\u0563\u0564\u0565\u0566\u0567\u0568\u0569\u056A\u056B\u056C\u056D\u056E\u056F\u0570\u0571\u0572\u0573\u0574\u0575\u0576\u0577\u0578\u0579\u057A\u057B\u057C\u057D\u057E\u057F\u0580\u0581\u0582\u0583\u0584\u0585\u0586\u2D00\u2D01\u2D02\u2D03\u2D04\u2D05\u2D06\u2D07\u2D08\u2D09\u2D0A\u2D0B\u2D0C\u2D0D\u2D0E\u2D0F\u2D10\u2D11\u2D12\u2D13\u2D14\u2D15\u2D16\u2D17\u2D18\u2D19\u2D1A\u2D1B\u2D1C\u2D1D\u2D1E\u2D1F\u2D20\u2D21\u2D22\u2D23\u2D24\u2D25\u2D27\u2D2D\u1E01\u1E03\u1E05\u1E07\u1E09\u1E0B\u1E0D\u1E0F\u1E11\u1E13\u1E15\u1E17\u1E19\u1E1B\u1E1D\u1E1F\u1E21\u1E23\u1E25\u1E27\u1E29\u1E2B\u1E2D\u1E2F\u1E31\u1E33\u1E35\u1E37\u1E39\u1E3B\u1E3D\u1E3F\u1E41\u1E43\u1E45\u1E47\u1E49\u1E4B\u1E4D\u1E4F\u1E51\u1E53\u1E55\u1E57\u1E59\u1E5B\u1E5D\u1E5F\u1E61\u1E63\u1E65\u1E67\u1E69\u1E6B\u1E6D\u1E6F\u1E71\u1E73\u1E75\u1E77\u1E79\u1E7B\u1E7D\u1E7F\u1E81\u1E83\u1E85\u1E87\u1E89\u1E8B\u1E8D\u1E8F\u1E91\u1E93\u1E95\u1E61\u00DF\u1EA1\u1EA3\u1EA5\u1EA7\u1EA9\u1EAB\u1EAD\u1EAF\u1EB1\u1EB3\u1EB5\u1EB7\u1EB9\u1EBB\u1EBD\u1EBF\u1EC1\u1EC3\u1EC5\u1EC7\u1EC9\u1ECB\u1ECD\u1ECF\u1ED1\u1ED3\u1ED5\u1ED7\u1ED9\u1EDB\u1EDD\u1EDF\u1EE1\u1EE3\u1EE5\u1EE7\u1EE9\u1EEB\u1EED\u1EEF\u1EF1\u1EF3\u1EF5\u1EF7\u1EF9\u1EFB\u1EFD\u1EFF\u1F00\u1F01\u1F02\u1F03\u1F04\u1F05\u1F06\u1F07\u1F10\u1F11\u1F12\u1F13\u1F14\u1F15\u1F20\u1F21\u1F22\u1F23\u1F24\u1F25\u1F26\u1F27\u1F30\u1F31\u1F32\u1F33\u1F34\u1F35\u1F36\u1F37\u1F40\u1F41\u1F42\u1F43\u1F44\u1F45\u1F51\u1F53\u1F55\u1F57\u1F60\u1F61\u1F62\u1F63\u1F64\u1F65\u1F66\u1F67\u1F80\u1F81\u1F82\u1F83\u1F84\u1F85\u1F86\u1F87\u1F90\u1F91\u1F92\u1F93\u1F94\u1F95\u1F96\u1F97\u1FA0\u1FA1\u1FA2\u1FA3\u1FA4\u1FA5\u1FA6\u1FA7\u1FB0\u1FB1\u1F70\u1F71\u1FB3\u03B9\u1F72\u1F73\u1F74\u1F75\u1FC3\u1FD0\u1FD1\u1F76\u1F77\u1FE0\u1FE1\u1F7A\u1F7B\u1FE5\u1F78\u1F79\u1F7C\u1F7D\u1FF3\u03C9\u006B\u00E5\u214E\u2170\u2171\u2172\u2173\u2174\u2175\u2176\u2177\u2178\u2179\u217A\u217B\u217C\u217D\u217E\u217F\u2184\u2C30\u2C31\u2C32\u2C33\u2C34\u2C35\u2C36\u2C37\u2C38\u2C39\u2C3A\u2C3B\u2C3C\u2C3D\u2C3E\u2C3F\u2C40\u2C41\u2C42\u2C43\u2C44\u2C45\u2C46\u2C47\u2C48\u2C49\u2C4A\u2C4B\u2C4C\u2C4D\u2C4E\u2C4F\u2C50\u2C51\u2C52\u2C53\u2C54\u2C55\u2C56\u2C57\u2C58\u2C59\u2C5A\u2C5B\u2C5C\u2C5D\u2C5E\u2C61\u026B\u1D7D\u027D\u2C68\u2C6A\u2C6C\u0251\u0271\u0250\u0252\u2C73\u2C76\u023F\u0240\u2C81\u2C83\u2C85\u2C87\u2C89\u2C8B\u2C8D\u2C8F\u2C91\u2C93\u2C95\u2C97\u2C99\u2C9B\u2C9D\u2C9F\u2CA1\u2CA3\u2CA5\u2CA7\u2CA9\u2CAB\u2CAD\u2CAF\u2CB1\u2CB3\u2CB5\u2CB7\u2CB9\u2CBB\u2CBD\u2CBF\u2CC1\u2CC3\u2CC5\u2CC7\u2CC9\u2CCB\u2CCD\u2CCF\u2CD1\u2CD3\u2CD5\u2CD7\u2CD9\u2CDB\u2CDD\u2CDF\u2CE1\u2CE3\u2CEC\u2CEE\u2CF3\uA641\uA643\uA645\uA647\uA649\uA64B\uA64D\uA64F\uA651\uA653\uA655\uA657\uA659\uA65B\uA65D\uA65F\uA661\uA663\uA665\uA667\uA669\uA66B\uA66D\uA681\uA683\uA685\uA687\uA689\uA68B\uA68D\uA68F\uA691\uA693\uA695\uA697\uA723\uA725\uA727\uA729\uA72B\uA72D\uA72F\uA733\uA735\uA737\uA739\uA73B\uA73D\uA73F\uA741\uA743\uA745\uA747\uA749\uA74B\uA74D\uA74F\uA751\uA753\uA755\uA757\uA759\uA75B\uA75D\uA75F\uA761\uA763\uA765\uA767\uA769\uA76B\uA76D\uA76F\uA77A\uA77C\u1D79\uA77F\uA781\uA783\uA785\uA787\uA78C\u0265\uA791\uA793\uA7A1\uA7A3\uA7A5\uA7A7\uA7A9\u0266\uFF41\uFF42\uFF43\uFF44\uFF45\uFF46\uFF47\uFF48\uFF49\uFF4A\uFF4B\uFF4C\uFF4D\uFF4E\uFF4F\uFF50\uFF51\uFF52\uFF53\uFF54\uFF55\uFF56\uFF57\uFF58\uFF59\uFF5A\U00010428\U00010429\U0001042A\U0001042B\U0001042C\U0001042D\U0001042E\U0001042F\U00010430\U00010431\U00010432\U00010433\U00010434\U00010435\U00010436\U00010437\U00010438\U00010439\U0001043A\U0001043B\U0001043C\U0001043D\U0001043E\U0001043F\U00010440\U00010441\U00010442\U00010443\U00010444\U00010445\U00010446\U00010447\U00010448\U00010449\U0001044A\U0001044B\U0001044C\U0001044D\U0001044E\U0001044F'
+            ) ELSE word END
+            FROM unnest(words) AS word
+        );
+    END IF;
+    RETURN array_to_tsvector(ARRAY(
+        SELECT word FROM unnest(words) AS word WHERE length(word) BETWEEN 1 AND 255
+    ));
 END
 $function$
 
@@ -506,16 +616,12 @@ timestamp with time zone
 timestamp with time zone DEFAULT now() NOT NULL
 -- column cost_reservations.user_id
 bigint
--- constraint cost_reservations.fk_cost_reservations__cost_id
-FOREIGN KEY (cost_id) REFERENCES costs(id) ON DELETE SET NULL
 -- constraint cost_reservations.fk_cost_reservations__user_id
 FOREIGN KEY (user_id) REFERENCES users(id) ON DELETE SET NULL
 -- constraint cost_reservations.pk_cost_reservations
 PRIMARY KEY (id)
 -- constraint cost_reservations.uq_cost_reservations__request_id
 UNIQUE (request_id)
--- index cost_reservations.ix_cost_reservations__cost_id
-CREATE INDEX ix_cost_reservations__cost_id ON cost_reservations USING btree (cost_id)
 -- index cost_reservations.ix_cost_reservations__open
 CREATE INDEX ix_cost_reservations__open ON cost_reservations USING btree (expires_at) WHERE (settled_at IS NULL)
 -- index cost_reservations.ix_cost_reservations__user_id
@@ -614,6 +720,37 @@ CREATE TRIGGER tr_costs__truncate BEFORE TRUNCATE ON costs FOR EACH STATEMENT WH
 -- trigger costs.tr_costs__update
 CREATE TRIGGER tr_costs__update BEFORE UPDATE ON costs FOR EACH ROW WHEN (((new.id IS DISTINCT FROM old.id) OR ((new.user_id IS NOT NULL) AND (new.user_id IS DISTINCT FROM old.user_id)) OR ((new.run_session_id IS NOT NULL) AND (new.run_session_id IS DISTINCT FROM old.run_session_id)) OR ((new.host_id IS NOT NULL) AND (new.host_id IS DISTINCT FROM old.host_id)) OR ((new.agent_id IS NOT NULL) AND (new.agent_id IS DISTINCT FROM old.agent_id)) OR ((new.model_id IS NOT NULL) AND (new.model_id IS DISTINCT FROM old.model_id)) OR ((new.model)::text IS DISTINCT FROM (old.model)::text) OR ((new.message_id IS NOT NULL) AND (new.message_id IS DISTINCT FROM old.message_id)) OR ((new.execution_id IS NOT NULL) AND (new.execution_id IS DISTINCT FROM old.execution_id)) OR (new.source IS DISTINCT FROM old.source) OR ((new.request_id)::text IS DISTINCT FROM (old.request_id)::text) OR (new.input_tokens IS DISTINCT FROM old.input_tokens) OR (new.output_tokens IS DISTINCT FROM old.output_tokens) OR (new.cache_write_tokens IS DISTINCT FROM old.cache_write_tokens) OR (new.cache_read_tokens IS DISTINCT FROM old.cache_read_tokens) OR ((new.unit)::text IS DISTINCT FROM (old.unit)::text) OR (new.quantity IS DISTINCT FROM old.quantity) OR (new.cost IS DISTINCT FROM old.cost) OR (new.corrects_id IS DISTINCT FROM old.corrects_id) OR (new.created_at IS DISTINCT FROM old.created_at))) EXECUTE FUNCTION agentdb_refuse_change()
 
+-- table execution_changes
+CREATE TABLE execution_changes
+-- column execution_changes.attempt
+integer DEFAULT 0 NOT NULL
+-- column execution_changes.created_at
+timestamp with time zone DEFAULT now() NOT NULL
+-- column execution_changes.execution_id
+bigint NOT NULL
+-- column execution_changes.id
+bigint GENERATED BY DEFAULT AS IDENTITY NOT NULL
+-- column execution_changes.node_id
+character varying(255) COLLATE "C"
+-- column execution_changes.status
+text NOT NULL
+-- column execution_changes.tx
+bigint DEFAULT ((pg_current_xact_id())::text)::bigint NOT NULL
+-- constraint execution_changes.ck_execution_changes__status
+CHECK ((status = ANY (ARRAY['pending'::text, 'running'::text, 'completed'::text, 'failed'::text, 'skipped'::text, 'cancelled'::text])))
+-- constraint execution_changes.fk_execution_changes__execution_id
+FOREIGN KEY (execution_id) REFERENCES executions(id) ON DELETE CASCADE
+-- constraint execution_changes.pk_execution_changes
+PRIMARY KEY (id)
+-- index execution_changes.ix_execution_changes__execution_id_id
+CREATE INDEX ix_execution_changes__execution_id_id ON execution_changes USING btree (execution_id, id)
+-- trigger execution_changes.tr_execution_changes__delete
+CREATE TRIGGER tr_execution_changes__delete BEFORE DELETE ON execution_changes FOR EACH ROW WHEN (((pg_trigger_depth() = 0) AND (current_setting('agentdb.retention'::text, true) IS DISTINCT FROM 'on'::text))) EXECUTE FUNCTION agentdb_refuse_change()
+-- trigger execution_changes.tr_execution_changes__truncate
+CREATE TRIGGER tr_execution_changes__truncate BEFORE TRUNCATE ON execution_changes FOR EACH STATEMENT WHEN ((current_setting('agentdb.retention'::text, true) IS DISTINCT FROM 'on'::text)) EXECUTE FUNCTION agentdb_refuse_change()
+-- trigger execution_changes.tr_execution_changes__update
+CREATE TRIGGER tr_execution_changes__update BEFORE UPDATE ON execution_changes FOR EACH ROW EXECUTE FUNCTION agentdb_refuse_change()
+
 -- table execution_logs
 CREATE TABLE execution_logs
 -- column execution_logs.attempt
@@ -658,6 +795,10 @@ UNIQUE (execution_id, node_id, attempt)
 CREATE INDEX ix_execution_logs__execution_id_tx_id ON execution_logs USING btree (execution_id, tx, id)
 -- index execution_logs.ix_execution_logs__tx_id
 CREATE INDEX ix_execution_logs__tx_id ON execution_logs USING btree (tx, id)
+-- trigger execution_logs.tr_execution_logs__note_insert
+CREATE TRIGGER tr_execution_logs__note_insert AFTER INSERT ON execution_logs FOR EACH ROW EXECUTE FUNCTION agentdb_note_change()
+-- trigger execution_logs.tr_execution_logs__note_update
+CREATE TRIGGER tr_execution_logs__note_update AFTER UPDATE OF status ON execution_logs FOR EACH ROW EXECUTE FUNCTION agentdb_note_change()
 
 -- table executions
 CREATE TABLE executions
@@ -711,6 +852,8 @@ bigint NOT NULL
 uuid NOT NULL
 -- column executions.workflow_id
 bigint NOT NULL
+-- column executions.workflow_version
+integer DEFAULT 1 NOT NULL
 -- constraint executions.ck_executions__status
 CHECK ((status = ANY (ARRAY['pending'::text, 'running'::text, 'completed'::text, 'failed'::text, 'cancelled'::text])))
 -- constraint executions.fk_executions__agent_id
@@ -743,6 +886,10 @@ CREATE INDEX ix_executions__ready ON executions USING btree (queue, priority DES
 CREATE INDEX ix_executions__user_id_queue_started_at ON executions USING btree (user_id, queue, started_at)
 -- index executions.ix_executions__waiting
 CREATE INDEX ix_executions__waiting ON executions USING btree (queue, user_id, priority DESC, available_at, id) WHERE (status = 'pending'::text)
+-- trigger executions.tr_executions__note_insert
+CREATE TRIGGER tr_executions__note_insert AFTER INSERT ON executions FOR EACH ROW EXECUTE FUNCTION agentdb_note_change()
+-- trigger executions.tr_executions__note_update
+CREATE TRIGGER tr_executions__note_update AFTER UPDATE OF status ON executions FOR EACH ROW WHEN ((new.status <> old.status)) EXECUTE FUNCTION agentdb_note_change()
 
 -- table hosts
 CREATE TABLE hosts
@@ -885,6 +1032,8 @@ CREATE TRIGGER tr_integration_events__update BEFORE UPDATE ON integration_events
 CREATE TABLE knowledge_base
 -- column knowledge_base.attempts
 integer DEFAULT 0 NOT NULL
+-- column knowledge_base.available_at
+timestamp with time zone
 -- column knowledge_base.chunk_index
 integer DEFAULT 0 NOT NULL
 -- column knowledge_base.claimed_by
@@ -899,6 +1048,10 @@ character varying(255) COLLATE "C"
 timestamp with time zone DEFAULT now() NOT NULL
 -- column knowledge_base.embedding
 vector(1536)
+-- column knowledge_base.embedding_model
+character varying(255) COLLATE "C"
+-- column knowledge_base.embedding_version
+character varying(255) COLLATE "C"
 -- column knowledge_base.error
 text
 -- column knowledge_base.file_size
@@ -939,14 +1092,20 @@ FOREIGN KEY (parent_document_id) REFERENCES knowledge_base(id) ON DELETE CASCADE
 FOREIGN KEY (user_id) REFERENCES users(id) ON DELETE CASCADE
 -- constraint knowledge_base.pk_knowledge_base
 PRIMARY KEY (id)
+-- constraint knowledge_base.uq_knowledge_base__parent_document_id_chunk_index
+UNIQUE (parent_document_id, chunk_index)
 -- constraint knowledge_base.uq_knowledge_base__uuid
 UNIQUE (uuid)
--- index knowledge_base.ix_knowledge_base__parent_document_id
-CREATE INDEX ix_knowledge_base__parent_document_id ON knowledge_base USING btree (parent_document_id)
+-- index knowledge_base.ix_knowledge_base__leases
+CREATE INDEX ix_knowledge_base__leases ON knowledge_base USING btree (lease_expires_at) WHERE (processing_status = 'processing'::text)
 -- index knowledge_base.ix_knowledge_base__tags
 CREATE INDEX ix_knowledge_base__tags ON knowledge_base USING gin (tags)
--- index knowledge_base.ix_knowledge_base__user_id
-CREATE INDEX ix_knowledge_base__user_id ON knowledge_base USING btree (user_id)
+-- index knowledge_base.ix_knowledge_base__user_id_created_at_id
+CREATE INDEX ix_knowledge_base__user_id_created_at_id ON knowledge_base USING btree (user_id, created_at DESC, id DESC)
+-- index knowledge_base.ix_knowledge_base__waiting
+CREATE INDEX ix_knowledge_base__waiting ON knowledge_base USING btree (available_at, id) WHERE (processing_status = 'pending'::text)
+-- index knowledge_base.ix_knowledge_base__words
+CREATE INDEX ix_knowledge_base__words ON knowledge_base USING gin (agentdb_words(((title || ' '::text) || content)))
 
 -- table mail_attachments
 CREATE TABLE mail_attachments
@@ -1071,6 +1230,8 @@ timestamp with time zone DEFAULT now() NOT NULL
 vector
 -- column memories.embedding_model
 character varying(255) COLLATE "C"
+-- column memories.embedding_version
+character varying(255) COLLATE "C"
 -- column memories.expires_at
 timestamp with time zone
 -- column memories.id
@@ -1093,12 +1254,16 @@ FOREIGN KEY (agent_id) REFERENCES agents(id) ON DELETE CASCADE
 FOREIGN KEY (user_id) REFERENCES users(id) ON DELETE CASCADE
 -- constraint memories.pk_memories
 PRIMARY KEY (id)
--- index memories.ix_memories__agent_id_created_at
-CREATE INDEX ix_memories__agent_id_created_at ON memories USING btree (agent_id, created_at DESC)
+-- index memories.ix_memories__agent_id_created_at_id
+CREATE INDEX ix_memories__agent_id_created_at_id ON memories USING btree (agent_id, created_at DESC, id DESC)
 -- index memories.ix_memories__expires_at
 CREATE INDEX ix_memories__expires_at ON memories USING btree (expires_at)
+-- index memories.ix_memories__tags
+CREATE INDEX ix_memories__tags ON memories USING gin (tags)
 -- index memories.ix_memories__user_id
 CREATE INDEX ix_memories__user_id ON memories USING btree (user_id)
+-- index memories.ix_memories__words
+CREATE INDEX ix_memories__words ON memories USING gin (agentdb_words(content))
 
 -- table messages
 CREATE TABLE messages
@@ -1507,6 +1672,8 @@ CREATE TABLE schema_version
 timestamp with time zone DEFAULT now() NOT NULL
 -- column schema_version.id
 bigint NOT NULL
+-- column schema_version.identity
+character varying(32) COLLATE "C" DEFAULT replace((gen_random_uuid())::text, '-'::text, ''::text) NOT NULL
 -- column schema_version.revision
 character varying(255) COLLATE "C" NOT NULL
 -- column schema_version.updated
@@ -1901,8 +2068,12 @@ text DEFAULT 'cosine'::text NOT NULL
 character varying(255) COLLATE "C"
 -- column vector_collections.id
 bigint GENERATED BY DEFAULT AS IDENTITY NOT NULL
+-- column vector_collections.index_kind
+text
 -- column vector_collections.name
 character varying(255) COLLATE "C" NOT NULL
+-- column vector_collections.revision
+bigint DEFAULT 0 NOT NULL
 -- column vector_collections.updated_at
 timestamp with time zone DEFAULT now() NOT NULL
 -- column vector_collections.user_id
@@ -1911,6 +2082,8 @@ bigint NOT NULL
 CHECK (((dimension >= 1) AND (dimension <= 16000)))
 -- constraint vector_collections.ck_vector_collections__distance
 CHECK ((distance = ANY (ARRAY['cosine'::text, 'l2'::text, 'inner_product'::text])))
+-- constraint vector_collections.ck_vector_collections__index_kind
+CHECK ((index_kind = ANY (ARRAY['hnsw'::text, 'hnsw_binary'::text, 'ivfflat'::text])))
 -- constraint vector_collections.fk_vector_collections__user_id
 FOREIGN KEY (user_id) REFERENCES users(id) ON DELETE CASCADE
 -- constraint vector_collections.pk_vector_collections
@@ -1930,6 +2103,8 @@ bigint
 timestamp with time zone DEFAULT now() NOT NULL
 -- column vectors.embedding
 vector
+-- column vectors.external_id
+character varying(255) COLLATE "C"
 -- column vectors.id
 bigint GENERATED BY DEFAULT AS IDENTITY NOT NULL
 -- column vectors.metadata
@@ -1938,6 +2113,8 @@ jsonb DEFAULT '{}'::jsonb NOT NULL
 bigint DEFAULT 0 NOT NULL
 -- column vectors.resource_id
 bigint
+-- column vectors.tags
+jsonb DEFAULT '[]'::jsonb NOT NULL
 -- column vectors.tool_id
 bigint
 -- column vectors.updated_at
@@ -1952,14 +2129,43 @@ FOREIGN KEY (resource_id) REFERENCES resources(id) ON DELETE CASCADE
 FOREIGN KEY (tool_id) REFERENCES tools(id) ON DELETE SET NULL
 -- constraint vectors.pk_vectors
 PRIMARY KEY (id)
+-- constraint vectors.uq_vectors__collection_id_external_id
+UNIQUE (collection_id, external_id)
 -- index vectors.ix_vectors__collection_id
 CREATE INDEX ix_vectors__collection_id ON vectors USING btree (collection_id)
 -- index vectors.ix_vectors__conversation_id
 CREATE INDEX ix_vectors__conversation_id ON vectors USING btree (conversation_id)
+-- index vectors.ix_vectors__metadata
+CREATE INDEX ix_vectors__metadata ON vectors USING gin (metadata)
 -- index vectors.ix_vectors__resource_id_order
 CREATE INDEX ix_vectors__resource_id_order ON vectors USING btree (resource_id, "order")
+-- index vectors.ix_vectors__tags
+CREATE INDEX ix_vectors__tags ON vectors USING gin (tags)
 -- index vectors.ix_vectors__tool_id
 CREATE INDEX ix_vectors__tool_id ON vectors USING btree (tool_id)
+-- trigger vectors.tr_vectors__fits
+CREATE TRIGGER tr_vectors__fits BEFORE INSERT OR UPDATE OF collection_id, embedding ON vectors FOR EACH ROW WHEN (((new.embedding IS NOT NULL) AND (new.collection_id IS NOT NULL))) EXECUTE FUNCTION agentdb_vector_fits()
+
+-- table workflow_versions
+CREATE TABLE workflow_versions
+-- column workflow_versions.created_at
+timestamp with time zone DEFAULT now() NOT NULL
+-- column workflow_versions.definition
+jsonb NOT NULL
+-- column workflow_versions.version
+bigint NOT NULL
+-- column workflow_versions.workflow_id
+bigint NOT NULL
+-- constraint workflow_versions.fk_workflow_versions__workflow_id
+FOREIGN KEY (workflow_id) REFERENCES workflows(id) ON DELETE CASCADE
+-- constraint workflow_versions.pk_workflow_versions
+PRIMARY KEY (workflow_id, version)
+-- trigger workflow_versions.tr_workflow_versions__delete
+CREATE TRIGGER tr_workflow_versions__delete BEFORE DELETE ON workflow_versions FOR EACH ROW WHEN (((pg_trigger_depth() = 0) AND (current_setting('agentdb.retention'::text, true) IS DISTINCT FROM 'on'::text))) EXECUTE FUNCTION agentdb_refuse_change()
+-- trigger workflow_versions.tr_workflow_versions__truncate
+CREATE TRIGGER tr_workflow_versions__truncate BEFORE TRUNCATE ON workflow_versions FOR EACH STATEMENT WHEN ((current_setting('agentdb.retention'::text, true) IS DISTINCT FROM 'on'::text)) EXECUTE FUNCTION agentdb_refuse_change()
+-- trigger workflow_versions.tr_workflow_versions__update
+CREATE TRIGGER tr_workflow_versions__update BEFORE UPDATE ON workflow_versions FOR EACH ROW EXECUTE FUNCTION agentdb_refuse_change()
 
 -- table workflows
 CREATE TABLE workflows
@@ -1991,5 +2197,5 @@ FOREIGN KEY (user_id) REFERENCES users(id) ON DELETE CASCADE
 PRIMARY KEY (id)
 -- constraint workflows.uq_workflows__uuid
 UNIQUE (uuid)
--- index workflows.ix_workflows__user_id
-CREATE INDEX ix_workflows__user_id ON workflows USING btree (user_id)
+-- index workflows.ix_workflows__user_id_id
+CREATE INDEX ix_workflows__user_id_id ON workflows USING btree (user_id, id)

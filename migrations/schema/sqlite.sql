@@ -521,14 +521,10 @@ TEXT DEFAULT (strftime('%Y-%m-%dT%H:%M:%f000+00:00', 'now')) NOT NULL
 INTEGER
 -- constraint cost_reservations.ck_cost_reservations__request_id
 CHECK (request_id IS NULL OR length(request_id) <= 255)
--- constraint cost_reservations.fk_cost_reservations__cost_id
-FOREIGN KEY(cost_id) REFERENCES costs (id) ON DELETE SET NULL
 -- constraint cost_reservations.fk_cost_reservations__user_id
 FOREIGN KEY(user_id) REFERENCES users (id) ON DELETE SET NULL
 -- constraint cost_reservations.uq_cost_reservations__request_id
 UNIQUE (request_id)
--- index cost_reservations.ix_cost_reservations__cost_id
-CREATE INDEX ix_cost_reservations__cost_id ON cost_reservations (cost_id)
 -- index cost_reservations.ix_cost_reservations__open
 CREATE INDEX ix_cost_reservations__open ON cost_reservations (expires_at) WHERE settled_at IS NULL
 -- index cost_reservations.ix_cost_reservations__user_id
@@ -629,6 +625,33 @@ CREATE TRIGGER tr_costs__delete BEFORE DELETE ON costs BEGIN SELECT RAISE(ABORT,
 -- trigger costs.tr_costs__update
 CREATE TRIGGER tr_costs__update BEFORE UPDATE ON costs WHEN (NEW.id IS DISTINCT FROM OLD.id OR (NEW.user_id IS NOT NULL AND NEW.user_id IS DISTINCT FROM OLD.user_id) OR (NEW.run_session_id IS NOT NULL AND NEW.run_session_id IS DISTINCT FROM OLD.run_session_id) OR (NEW.host_id IS NOT NULL AND NEW.host_id IS DISTINCT FROM OLD.host_id) OR (NEW.agent_id IS NOT NULL AND NEW.agent_id IS DISTINCT FROM OLD.agent_id) OR (NEW.model_id IS NOT NULL AND NEW.model_id IS DISTINCT FROM OLD.model_id) OR NEW.model IS DISTINCT FROM OLD.model OR (NEW.message_id IS NOT NULL AND NEW.message_id IS DISTINCT FROM OLD.message_id) OR (NEW.execution_id IS NOT NULL AND NEW.execution_id IS DISTINCT FROM OLD.execution_id) OR NEW.source IS DISTINCT FROM OLD.source OR NEW.request_id IS DISTINCT FROM OLD.request_id OR NEW.input_tokens IS DISTINCT FROM OLD.input_tokens OR NEW.output_tokens IS DISTINCT FROM OLD.output_tokens OR NEW.cache_write_tokens IS DISTINCT FROM OLD.cache_write_tokens OR NEW.cache_read_tokens IS DISTINCT FROM OLD.cache_read_tokens OR NEW.unit IS DISTINCT FROM OLD.unit OR NEW.quantity IS DISTINCT FROM OLD.quantity OR NEW.cost IS DISTINCT FROM OLD.cost OR NEW.corrects_id IS DISTINCT FROM OLD.corrects_id OR NEW.created_at IS DISTINCT FROM OLD.created_at) BEGIN SELECT RAISE(ABORT, 'costs is append-only'); END
 
+-- table execution_changes
+CREATE TABLE execution_changes STRICT
+-- column execution_changes.attempt
+INTEGER DEFAULT 0 NOT NULL
+-- column execution_changes.created_at
+TEXT DEFAULT (strftime('%Y-%m-%dT%H:%M:%f000+00:00', 'now')) NOT NULL
+-- column execution_changes.execution_id
+INTEGER NOT NULL
+-- column execution_changes.id
+INTEGER NOT NULL PRIMARY KEY AUTOINCREMENT
+-- column execution_changes.node_id
+TEXT
+-- column execution_changes.status
+TEXT NOT NULL
+-- column execution_changes.tx
+INTEGER DEFAULT 0 NOT NULL
+-- constraint execution_changes.ck_execution_changes__node_id
+CHECK (node_id IS NULL OR length(node_id) <= 255)
+-- constraint execution_changes.ck_execution_changes__status
+CHECK (status IN ('pending', 'running', 'completed', 'failed', 'skipped', 'cancelled'))
+-- constraint execution_changes.fk_execution_changes__execution_id
+FOREIGN KEY(execution_id) REFERENCES executions (id) ON DELETE CASCADE
+-- index execution_changes.ix_execution_changes__execution_id_id
+CREATE INDEX ix_execution_changes__execution_id_id ON execution_changes (execution_id, id)
+-- trigger execution_changes.tr_execution_changes__update
+CREATE TRIGGER tr_execution_changes__update BEFORE UPDATE ON execution_changes BEGIN SELECT RAISE(ABORT, 'execution_changes is append-only'); END
+
 -- table execution_logs
 CREATE TABLE execution_logs STRICT
 -- column execution_logs.attempt
@@ -681,6 +704,10 @@ CREATE INDEX ix_execution_logs__execution_id_tx_id ON execution_logs (execution_
 CREATE INDEX ix_execution_logs__tx_id ON execution_logs (tx, id)
 -- trigger execution_logs.tr_execution_logs__keep_number
 CREATE TRIGGER tr_execution_logs__keep_number AFTER DELETE ON execution_logs WHEN OLD.tx >= (SELECT 1 + max(coalesce((SELECT max(tx) FROM execution_logs), 0), coalesce((SELECT seq FROM sqlite_sequence WHERE name = 'execution_logs.tx'), 0))) BEGIN DELETE FROM sqlite_sequence WHERE name = 'execution_logs.tx'; INSERT INTO sqlite_sequence (name, seq) VALUES ('execution_logs.tx', OLD.tx); END
+-- trigger execution_logs.tr_execution_logs__note_insert
+CREATE TRIGGER tr_execution_logs__note_insert AFTER INSERT ON execution_logs BEGIN INSERT INTO execution_changes (execution_id, node_id, attempt, status, created_at) VALUES (NEW.execution_id, NEW.node_id, NEW.attempt, NEW.status, NEW.updated_at); END
+-- trigger execution_logs.tr_execution_logs__note_update
+CREATE TRIGGER tr_execution_logs__note_update AFTER UPDATE OF status ON execution_logs BEGIN INSERT INTO execution_changes (execution_id, node_id, attempt, status, created_at) VALUES (NEW.execution_id, NEW.node_id, NEW.attempt, NEW.status, NEW.updated_at); END
 -- trigger execution_logs.tr_execution_logs__number
 CREATE TRIGGER tr_execution_logs__number AFTER INSERT ON execution_logs WHEN NEW.tx = 0 BEGIN UPDATE execution_logs SET tx = (SELECT 1 + max(coalesce((SELECT max(tx) FROM execution_logs), 0), coalesce((SELECT seq FROM sqlite_sequence WHERE name = 'execution_logs.tx'), 0))) WHERE rowid = NEW.rowid; END
 
@@ -736,6 +763,8 @@ INTEGER NOT NULL
 TEXT NOT NULL
 -- column executions.workflow_id
 INTEGER NOT NULL
+-- column executions.workflow_version
+INTEGER DEFAULT 1 NOT NULL
 -- constraint executions.ck_executions__cancel_requested
 CHECK (cancel_requested IN (0, 1))
 -- constraint executions.ck_executions__claimed_by
@@ -784,6 +813,10 @@ CREATE INDEX ix_executions__ready ON executions (queue, priority DESC, available
 CREATE INDEX ix_executions__user_id_queue_started_at ON executions (user_id, queue, started_at)
 -- index executions.ix_executions__waiting
 CREATE INDEX ix_executions__waiting ON executions (queue, user_id, priority DESC, available_at, id) WHERE status = 'pending'
+-- trigger executions.tr_executions__note_insert
+CREATE TRIGGER tr_executions__note_insert AFTER INSERT ON executions BEGIN INSERT INTO execution_changes (execution_id, attempt, status, created_at) VALUES (NEW.id, NEW.attempt, NEW.status, NEW.updated_at); END
+-- trigger executions.tr_executions__note_update
+CREATE TRIGGER tr_executions__note_update AFTER UPDATE OF status ON executions WHEN (NEW.status <> OLD.status) BEGIN INSERT INTO execution_changes (execution_id, attempt, status, created_at) VALUES (NEW.id, NEW.attempt, NEW.status, NEW.updated_at); END
 
 -- table hosts
 CREATE TABLE hosts STRICT
@@ -944,6 +977,8 @@ CREATE TRIGGER tr_integration_events__update BEFORE UPDATE ON integration_events
 CREATE TABLE knowledge_base STRICT
 -- column knowledge_base.attempts
 INTEGER DEFAULT 0 NOT NULL
+-- column knowledge_base.available_at
+TEXT
 -- column knowledge_base.chunk_index
 INTEGER DEFAULT 0 NOT NULL
 -- column knowledge_base.claimed_by
@@ -958,6 +993,10 @@ TEXT
 TEXT DEFAULT (strftime('%Y-%m-%dT%H:%M:%f000+00:00', 'now')) NOT NULL
 -- column knowledge_base.embedding
 BLOB
+-- column knowledge_base.embedding_model
+TEXT
+-- column knowledge_base.embedding_version
+TEXT
 -- column knowledge_base.error
 TEXT
 -- column knowledge_base.file_size
@@ -998,6 +1037,10 @@ CHECK (content_hash IS NULL OR length(content_hash) <= 64)
 CHECK (content_type IS NULL OR length(content_type) <= 255)
 -- constraint knowledge_base.ck_knowledge_base__embedding
 CHECK (embedding IS NULL OR length(embedding) = 6144)
+-- constraint knowledge_base.ck_knowledge_base__embedding_model
+CHECK (embedding_model IS NULL OR length(embedding_model) <= 255)
+-- constraint knowledge_base.ck_knowledge_base__embedding_version
+CHECK (embedding_version IS NULL OR length(embedding_version) <= 255)
 -- constraint knowledge_base.ck_knowledge_base__metadata
 CHECK (json_valid(metadata))
 -- constraint knowledge_base.ck_knowledge_base__processing_status
@@ -1010,12 +1053,28 @@ CHECK (length(uuid) = 36)
 FOREIGN KEY(parent_document_id) REFERENCES knowledge_base (id) ON DELETE CASCADE
 -- constraint knowledge_base.fk_knowledge_base__user_id
 FOREIGN KEY(user_id) REFERENCES users (id) ON DELETE CASCADE
+-- constraint knowledge_base.uq_knowledge_base__parent_document_id_chunk_index
+UNIQUE (parent_document_id, chunk_index)
 -- constraint knowledge_base.uq_knowledge_base__uuid
 UNIQUE (uuid)
--- index knowledge_base.ix_knowledge_base__parent_document_id
-CREATE INDEX ix_knowledge_base__parent_document_id ON knowledge_base (parent_document_id)
--- index knowledge_base.ix_knowledge_base__user_id
-CREATE INDEX ix_knowledge_base__user_id ON knowledge_base (user_id)
+-- index knowledge_base.ix_knowledge_base__leases
+CREATE INDEX ix_knowledge_base__leases ON knowledge_base (lease_expires_at) WHERE processing_status = 'processing'
+-- index knowledge_base.ix_knowledge_base__user_id_created_at_id
+CREATE INDEX ix_knowledge_base__user_id_created_at_id ON knowledge_base (user_id, created_at DESC, id DESC)
+-- index knowledge_base.ix_knowledge_base__waiting
+CREATE INDEX ix_knowledge_base__waiting ON knowledge_base (available_at, id) WHERE processing_status = 'pending'
+-- trigger knowledge_base.tr_knowledge_base__words_delete
+CREATE TRIGGER tr_knowledge_base__words_delete AFTER DELETE ON knowledge_base BEGIN INSERT INTO knowledge_base_words (knowledge_base_words, rowid, words) VALUES ('delete', OLD.id, substr(OLD.title || ' ' || OLD.content, 1, 200000)); END
+-- trigger knowledge_base.tr_knowledge_base__words_insert
+CREATE TRIGGER tr_knowledge_base__words_insert AFTER INSERT ON knowledge_base BEGIN INSERT INTO knowledge_base_words (rowid, words) VALUES (NEW.id, substr(NEW.title || ' ' || NEW.content, 1, 200000)); END
+-- trigger knowledge_base.tr_knowledge_base__words_update
+CREATE TRIGGER tr_knowledge_base__words_update AFTER UPDATE OF id, title, content ON knowledge_base WHEN NEW.id <> OLD.id OR substr(NEW.title || ' ' || NEW.content, 1, 200000) <> substr(OLD.title || ' ' || OLD.content, 1, 200000) BEGIN INSERT INTO knowledge_base_words (knowledge_base_words, rowid, words) VALUES ('delete', OLD.id, substr(OLD.title || ' ' || OLD.content, 1, 200000)); INSERT INTO knowledge_base_words (rowid, words) VALUES (NEW.id, substr(NEW.title || ' ' || NEW.content, 1, 200000)); END
+
+-- view knowledge_base_text
+CREATE VIEW knowledge_base_text AS SELECT id, substr(title || ' ' || content, 1, 200000) AS words FROM knowledge_base
+
+-- table knowledge_base_words
+CREATE VIRTUAL TABLE knowledge_base_words USING fts5(words, content='knowledge_base_text', content_rowid='id', detail='none', columnsize=0, tokenize='unicode61 remove_diacritics 0 categories ''L* M* N* Co''')
 
 -- table mail_attachments
 CREATE TABLE mail_attachments STRICT
@@ -1144,6 +1203,8 @@ TEXT DEFAULT (strftime('%Y-%m-%dT%H:%M:%f000+00:00', 'now')) NOT NULL
 BLOB
 -- column memories.embedding_model
 TEXT
+-- column memories.embedding_version
+TEXT
 -- column memories.expires_at
 TEXT
 -- column memories.id
@@ -1162,6 +1223,8 @@ TEXT DEFAULT (strftime('%Y-%m-%dT%H:%M:%f000+00:00', 'now')) NOT NULL
 INTEGER
 -- constraint memories.ck_memories__embedding_model
 CHECK (embedding_model IS NULL OR length(embedding_model) <= 255)
+-- constraint memories.ck_memories__embedding_version
+CHECK (embedding_version IS NULL OR length(embedding_version) <= 255)
 -- constraint memories.ck_memories__kind
 CHECK (length(kind) <= 255)
 -- constraint memories.ck_memories__metadata
@@ -1174,12 +1237,24 @@ CHECK (json_valid(tags))
 FOREIGN KEY(agent_id) REFERENCES agents (id) ON DELETE CASCADE
 -- constraint memories.fk_memories__user_id
 FOREIGN KEY(user_id) REFERENCES users (id) ON DELETE CASCADE
--- index memories.ix_memories__agent_id_created_at
-CREATE INDEX ix_memories__agent_id_created_at ON memories (agent_id, created_at DESC)
+-- index memories.ix_memories__agent_id_created_at_id
+CREATE INDEX ix_memories__agent_id_created_at_id ON memories (agent_id, created_at DESC, id DESC)
 -- index memories.ix_memories__expires_at
 CREATE INDEX ix_memories__expires_at ON memories (expires_at)
 -- index memories.ix_memories__user_id
 CREATE INDEX ix_memories__user_id ON memories (user_id)
+-- trigger memories.tr_memories__words_delete
+CREATE TRIGGER tr_memories__words_delete AFTER DELETE ON memories BEGIN INSERT INTO memories_words (memories_words, rowid, words) VALUES ('delete', OLD.id, substr(OLD.content, 1, 200000)); END
+-- trigger memories.tr_memories__words_insert
+CREATE TRIGGER tr_memories__words_insert AFTER INSERT ON memories BEGIN INSERT INTO memories_words (rowid, words) VALUES (NEW.id, substr(NEW.content, 1, 200000)); END
+-- trigger memories.tr_memories__words_update
+CREATE TRIGGER tr_memories__words_update AFTER UPDATE OF id, content ON memories WHEN NEW.id <> OLD.id OR substr(NEW.content, 1, 200000) <> substr(OLD.content, 1, 200000) BEGIN INSERT INTO memories_words (memories_words, rowid, words) VALUES ('delete', OLD.id, substr(OLD.content, 1, 200000)); INSERT INTO memories_words (rowid, words) VALUES (NEW.id, substr(NEW.content, 1, 200000)); END
+
+-- view memories_text
+CREATE VIEW memories_text AS SELECT id, substr(content, 1, 200000) AS words FROM memories
+
+-- table memories_words
+CREATE VIRTUAL TABLE memories_words USING fts5(words, content='memories_text', content_rowid='id', detail='none', columnsize=0, tokenize='unicode61 remove_diacritics 0 categories ''L* M* N* Co''')
 
 -- table messages
 CREATE TABLE messages STRICT
@@ -1628,12 +1703,16 @@ CREATE TABLE schema_version STRICT
 TEXT DEFAULT (strftime('%Y-%m-%dT%H:%M:%f000+00:00', 'now')) NOT NULL
 -- column schema_version.id
 INTEGER NOT NULL
+-- column schema_version.identity
+TEXT DEFAULT (lower(hex(randomblob(16)))) NOT NULL
 -- column schema_version.revision
 TEXT NOT NULL
 -- column schema_version.updated
 TEXT DEFAULT (strftime('%Y-%m-%dT%H:%M:%f000+00:00', 'now')) NOT NULL
 -- column schema_version.version
 INTEGER NOT NULL
+-- constraint schema_version.ck_schema_version__identity
+CHECK (length(identity) <= 32)
 -- constraint schema_version.ck_schema_version__one_row
 CHECK (id = 1)
 -- constraint schema_version.ck_schema_version__revision
@@ -2057,8 +2136,12 @@ TEXT DEFAULT 'cosine' NOT NULL
 TEXT
 -- column vector_collections.id
 INTEGER NOT NULL PRIMARY KEY AUTOINCREMENT
+-- column vector_collections.index_kind
+TEXT
 -- column vector_collections.name
 TEXT NOT NULL
+-- column vector_collections.revision
+INTEGER DEFAULT 0 NOT NULL
 -- column vector_collections.updated_at
 TEXT DEFAULT (strftime('%Y-%m-%dT%H:%M:%f000+00:00', 'now')) NOT NULL
 -- column vector_collections.user_id
@@ -2069,6 +2152,8 @@ CHECK (dimension BETWEEN 1 AND 16000)
 CHECK (distance IN ('cosine', 'l2', 'inner_product'))
 -- constraint vector_collections.ck_vector_collections__embedding_model
 CHECK (embedding_model IS NULL OR length(embedding_model) <= 255)
+-- constraint vector_collections.ck_vector_collections__index_kind
+CHECK (index_kind IN ('hnsw', 'hnsw_binary', 'ivfflat'))
 -- constraint vector_collections.ck_vector_collections__name
 CHECK (length(name) <= 255)
 -- constraint vector_collections.fk_vector_collections__user_id
@@ -2088,6 +2173,8 @@ INTEGER
 TEXT DEFAULT (strftime('%Y-%m-%dT%H:%M:%f000+00:00', 'now')) NOT NULL
 -- column vectors.embedding
 BLOB
+-- column vectors.external_id
+TEXT
 -- column vectors.id
 INTEGER NOT NULL PRIMARY KEY AUTOINCREMENT
 -- column vectors.metadata
@@ -2096,12 +2183,18 @@ TEXT DEFAULT '{}' NOT NULL
 INTEGER DEFAULT 0 NOT NULL
 -- column vectors.resource_id
 INTEGER
+-- column vectors.tags
+TEXT DEFAULT '[]' NOT NULL
 -- column vectors.tool_id
 INTEGER
 -- column vectors.updated_at
 TEXT DEFAULT (strftime('%Y-%m-%dT%H:%M:%f000+00:00', 'now')) NOT NULL
+-- constraint vectors.ck_vectors__external_id
+CHECK (external_id IS NULL OR length(external_id) <= 255)
 -- constraint vectors.ck_vectors__metadata
 CHECK (json_valid(metadata))
+-- constraint vectors.ck_vectors__tags
+CHECK (json_valid(tags))
 -- constraint vectors.fk_vectors__collection_id
 FOREIGN KEY(collection_id) REFERENCES vector_collections (id) ON DELETE CASCADE
 -- constraint vectors.fk_vectors__conversation_id
@@ -2110,14 +2203,47 @@ FOREIGN KEY(conversation_id) REFERENCES conversations (id) ON DELETE CASCADE
 FOREIGN KEY(resource_id) REFERENCES resources (id) ON DELETE CASCADE
 -- constraint vectors.fk_vectors__tool_id
 FOREIGN KEY(tool_id) REFERENCES tools (id) ON DELETE SET NULL
+-- constraint vectors.uq_vectors__collection_id_external_id
+UNIQUE (collection_id, external_id)
 -- index vectors.ix_vectors__collection_id
 CREATE INDEX ix_vectors__collection_id ON vectors (collection_id)
+-- index vectors.ix_vectors__collection_id_tags
+CREATE INDEX ix_vectors__collection_id_tags ON vectors (collection_id, tags)
 -- index vectors.ix_vectors__conversation_id
 CREATE INDEX ix_vectors__conversation_id ON vectors (conversation_id)
 -- index vectors.ix_vectors__resource_id_order
 CREATE INDEX ix_vectors__resource_id_order ON vectors (resource_id, "order")
 -- index vectors.ix_vectors__tool_id
 CREATE INDEX ix_vectors__tool_id ON vectors (tool_id)
+-- trigger vectors.tr_vectors__count_delete
+CREATE TRIGGER tr_vectors__count_delete AFTER DELETE ON vectors WHEN OLD.collection_id IS NOT NULL BEGIN UPDATE vector_collections SET revision = revision + 1 WHERE id = OLD.collection_id; END
+-- trigger vectors.tr_vectors__count_insert
+CREATE TRIGGER tr_vectors__count_insert AFTER INSERT ON vectors WHEN NEW.id < (SELECT max(id) FROM vectors WHERE collection_id = NEW.collection_id) BEGIN UPDATE vector_collections SET revision = revision + 1 WHERE id = NEW.collection_id; END
+-- trigger vectors.tr_vectors__count_update
+CREATE TRIGGER tr_vectors__count_update AFTER UPDATE OF id, collection_id, embedding ON vectors BEGIN UPDATE vector_collections SET revision = revision + 1 WHERE id IN (OLD.collection_id, NEW.collection_id); END
+-- trigger vectors.tr_vectors__fits_insert
+CREATE TRIGGER tr_vectors__fits_insert BEFORE INSERT ON vectors WHEN length(NEW.embedding) <> 4 * (SELECT dimension FROM vector_collections WHERE id = NEW.collection_id) BEGIN SELECT RAISE(ABORT, 'constraint failed: ck_vectors__embedding'); END
+-- trigger vectors.tr_vectors__fits_update
+CREATE TRIGGER tr_vectors__fits_update BEFORE UPDATE OF collection_id, embedding ON vectors WHEN length(NEW.embedding) <> 4 * (SELECT dimension FROM vector_collections WHERE id = NEW.collection_id) BEGIN SELECT RAISE(ABORT, 'constraint failed: ck_vectors__embedding'); END
+
+-- table workflow_versions
+CREATE TABLE workflow_versions STRICT
+-- column workflow_versions.created_at
+TEXT DEFAULT (strftime('%Y-%m-%dT%H:%M:%f000+00:00', 'now')) NOT NULL
+-- column workflow_versions.definition
+TEXT NOT NULL
+-- column workflow_versions.version
+INTEGER NOT NULL
+-- column workflow_versions.workflow_id
+INTEGER NOT NULL
+-- constraint workflow_versions.ck_workflow_versions__definition
+CHECK (json_valid(definition))
+-- constraint workflow_versions.fk_workflow_versions__workflow_id
+FOREIGN KEY(workflow_id) REFERENCES workflows (id) ON DELETE CASCADE
+-- constraint workflow_versions.pk_workflow_versions
+PRIMARY KEY (workflow_id, version)
+-- trigger workflow_versions.tr_workflow_versions__update
+CREATE TRIGGER tr_workflow_versions__update BEFORE UPDATE ON workflow_versions BEGIN SELECT RAISE(ABORT, 'workflow_versions is append-only'); END
 
 -- table workflows
 CREATE TABLE workflows STRICT
@@ -2153,5 +2279,5 @@ CHECK (length(uuid) = 36)
 FOREIGN KEY(user_id) REFERENCES users (id) ON DELETE CASCADE
 -- constraint workflows.uq_workflows__uuid
 UNIQUE (uuid)
--- index workflows.ix_workflows__user_id
-CREATE INDEX ix_workflows__user_id ON workflows (user_id)
+-- index workflows.ix_workflows__user_id_id
+CREATE INDEX ix_workflows__user_id_id ON workflows (user_id, id)

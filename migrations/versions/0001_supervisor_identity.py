@@ -10,6 +10,7 @@ revision = "0001"
 down_revision = None
 
 TABLES = (
+    "schema_version",
     "roles",
     "policies",
     "role_policies",
@@ -20,7 +21,6 @@ TABLES = (
     "registration_tokens",
     "api_keys",
     "audit_log",
-    "schema_version",
 )
 
 
@@ -35,3 +35,7 @@ def downgrade() -> None:
     if op.get_bind().dialect.name == "postgresql":
         op.execute("DROP FUNCTION agentdb_refuse_change()")
         op.execute("DROP FUNCTION agentdb_merge_patch(jsonb, jsonb)")
+        op.execute("DROP FUNCTION agentdb_words(text)")
+        op.execute("DROP FUNCTION agentdb_said(jsonb)")
+        op.execute("DROP FUNCTION agentdb_vector_fits()")
+        op.execute("DROP FUNCTION agentdb_note_change()")

@@ -1,3 +1,17 @@
+-- The version of this database's schema: one row.
+CREATE TABLE schema_version (
+    id INTEGER NOT NULL,
+    version INTEGER NOT NULL,
+    revision TEXT NOT NULL,
+    identity TEXT DEFAULT (lower(hex(randomblob(16)))) NOT NULL,
+    created_at TEXT DEFAULT (strftime('%Y-%m-%dT%H:%M:%f000+00:00', 'now')) NOT NULL,
+    updated TEXT DEFAULT (strftime('%Y-%m-%dT%H:%M:%f000+00:00', 'now')) NOT NULL,
+    CONSTRAINT pk_schema_version PRIMARY KEY (id),
+    CONSTRAINT ck_schema_version__one_row CHECK (id = 1),
+    CONSTRAINT ck_schema_version__revision CHECK (length(revision) <= 255),
+    CONSTRAINT ck_schema_version__identity CHECK (length(identity) <= 32)
+) STRICT;
+
 -- A name for what a group of users may do.
 CREATE TABLE roles (
     id INTEGER NOT NULL PRIMARY KEY AUTOINCREMENT,
@@ -243,15 +257,3 @@ CREATE INDEX ix_audit_log__entity_entity_id_id ON audit_log (entity, entity_id, 
 CREATE TRIGGER tr_audit_log__update BEFORE UPDATE ON audit_log BEGIN SELECT RAISE(ABORT, 'audit_log is append-only'); END;
 
 CREATE TRIGGER tr_audit_log__delete BEFORE DELETE ON audit_log BEGIN SELECT RAISE(ABORT, 'audit_log is append-only'); END;
-
--- The version of this database's schema: one row.
-CREATE TABLE schema_version (
-    id INTEGER NOT NULL,
-    version INTEGER NOT NULL,
-    revision TEXT NOT NULL,
-    created_at TEXT DEFAULT (strftime('%Y-%m-%dT%H:%M:%f000+00:00', 'now')) NOT NULL,
-    updated TEXT DEFAULT (strftime('%Y-%m-%dT%H:%M:%f000+00:00', 'now')) NOT NULL,
-    CONSTRAINT pk_schema_version PRIMARY KEY (id),
-    CONSTRAINT ck_schema_version__one_row CHECK (id = 1),
-    CONSTRAINT ck_schema_version__revision CHECK (length(revision) <= 255)
-) STRICT;

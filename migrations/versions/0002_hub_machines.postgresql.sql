@@ -352,11 +352,8 @@ CREATE TABLE cost_reservations (
     updated_at TIMESTAMP WITH TIME ZONE DEFAULT now() NOT NULL,
     CONSTRAINT pk_cost_reservations PRIMARY KEY (id),
     CONSTRAINT uq_cost_reservations__request_id UNIQUE (request_id),
-    CONSTRAINT fk_cost_reservations__user_id FOREIGN KEY(user_id) REFERENCES users (id) ON DELETE SET NULL,
-    CONSTRAINT fk_cost_reservations__cost_id FOREIGN KEY(cost_id) REFERENCES costs (id) ON DELETE SET NULL
+    CONSTRAINT fk_cost_reservations__user_id FOREIGN KEY(user_id) REFERENCES users (id) ON DELETE SET NULL
 );
-
-CREATE INDEX ix_cost_reservations__cost_id ON cost_reservations (cost_id);
 
 CREATE INDEX ix_cost_reservations__open ON cost_reservations (expires_at) WHERE settled_at IS NULL;
 

@@ -367,11 +367,8 @@ CREATE TABLE cost_reservations (
     updated_at TEXT DEFAULT (strftime('%Y-%m-%dT%H:%M:%f000+00:00', 'now')) NOT NULL,
     CONSTRAINT uq_cost_reservations__request_id UNIQUE (request_id),
     CONSTRAINT fk_cost_reservations__user_id FOREIGN KEY(user_id) REFERENCES users (id) ON DELETE SET NULL,
-    CONSTRAINT ck_cost_reservations__request_id CHECK (request_id IS NULL OR length(request_id) <= 255),
-    CONSTRAINT fk_cost_reservations__cost_id FOREIGN KEY(cost_id) REFERENCES costs (id) ON DELETE SET NULL
+    CONSTRAINT ck_cost_reservations__request_id CHECK (request_id IS NULL OR length(request_id) <= 255)
 ) STRICT;
-
-CREATE INDEX ix_cost_reservations__cost_id ON cost_reservations (cost_id);
 
 CREATE INDEX ix_cost_reservations__open ON cost_reservations (expires_at) WHERE settled_at IS NULL;
 

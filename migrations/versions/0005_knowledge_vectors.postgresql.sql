@@ -6,13 +6,16 @@ CREATE TABLE vector_collections (
     dimension INTEGER NOT NULL,
     distance TEXT DEFAULT 'cosine' NOT NULL,
     embedding_model VARCHAR(255) COLLATE "C",
+    index_kind TEXT,
+    revision BIGINT DEFAULT 0 NOT NULL,
     created_at TIMESTAMP WITH TIME ZONE DEFAULT now() NOT NULL,
     updated_at TIMESTAMP WITH TIME ZONE DEFAULT now() NOT NULL,
     CONSTRAINT pk_vector_collections PRIMARY KEY (id),
     CONSTRAINT uq_vector_collections__user_id_name UNIQUE (user_id, name),
     CONSTRAINT ck_vector_collections__dimension CHECK (dimension BETWEEN 1 AND 16000),
     CONSTRAINT fk_vector_collections__user_id FOREIGN KEY(user_id) REFERENCES users (id) ON DELETE CASCADE,
-    CONSTRAINT ck_vector_collections__distance CHECK (distance IN ('cosine', 'l2', 'inner_product'))
+    CONSTRAINT ck_vector_collections__distance CHECK (distance IN ('cosine', 'l2', 'inner_product')),
+    CONSTRAINT ck_vector_collections__index_kind CHECK (index_kind IN ('hnsw', 'hnsw_binary', 'ivfflat'))
 );
 
 -- A piece of text and its embedding.
@@ -23,12 +26,15 @@ CREATE TABLE vectors (
     resource_id BIGINT,
     tool_id BIGINT,
     "order" BIGINT DEFAULT 0 NOT NULL,
+    external_id VARCHAR(255) COLLATE "C",
     content TEXT DEFAULT '' NOT NULL,
-    embedding vector,
+    tags JSONB DEFAULT '[]' NOT NULL,
     metadata JSONB DEFAULT '{}' NOT NULL,
+    embedding vector,
     created_at TIMESTAMP WITH TIME ZONE DEFAULT now() NOT NULL,
     updated_at TIMESTAMP WITH TIME ZONE DEFAULT now() NOT NULL,
     CONSTRAINT pk_vectors PRIMARY KEY (id),
+    CONSTRAINT uq_vectors__collection_id_external_id UNIQUE (collection_id, external_id),
     CONSTRAINT fk_vectors__collection_id FOREIGN KEY(collection_id) REFERENCES vector_collections (id) ON DELETE CASCADE,
     CONSTRAINT fk_vectors__conversation_id FOREIGN KEY(conversation_id) REFERENCES conversations (id) ON DELETE CASCADE,
     CONSTRAINT fk_vectors__resource_id FOREIGN KEY(resource_id) REFERENCES resources (id) ON DELETE CASCADE,
@@ -39,9 +45,17 @@ CREATE INDEX ix_vectors__collection_id ON vectors (collection_id);
 
 CREATE INDEX ix_vectors__conversation_id ON vectors (conversation_id);
 
+CREATE INDEX ix_vectors__metadata ON vectors USING gin (metadata);
+
 CREATE INDEX ix_vectors__resource_id_order ON vectors (resource_id, "order");
 
+CREATE INDEX ix_vectors__tags ON vectors USING gin (tags);
+
 CREATE INDEX ix_vectors__tool_id ON vectors (tool_id);
+
+CREATE TRIGGER tr_vectors__fits BEFORE INSERT OR UPDATE OF collection_id, embedding ON vectors FOR EACH ROW WHEN (NEW.embedding IS NOT NULL AND NEW.collection_id IS NOT NULL) EXECUTE FUNCTION agentdb_vector_fits();
+
+ALTER TABLE vectors ALTER COLUMN embedding SET STORAGE MAIN;
 
 -- Something an agent remembers, of everybody or of one user.
 CREATE TABLE memories (
@@ -52,6 +66,7 @@ CREATE TABLE memories (
     content TEXT NOT NULL,
     embedding vector,
     embedding_model VARCHAR(255) COLLATE "C",
+    embedding_version VARCHAR(255) COLLATE "C",
     tags JSONB DEFAULT '[]' NOT NULL,
     metadata JSONB DEFAULT '{}' NOT NULL,
     provenance JSONB DEFAULT '{}' NOT NULL,
@@ -63,11 +78,15 @@ CREATE TABLE memories (
     CONSTRAINT fk_memories__user_id FOREIGN KEY(user_id) REFERENCES users (id) ON DELETE CASCADE
 );
 
-CREATE INDEX ix_memories__agent_id_created_at ON memories (agent_id, created_at DESC);
+CREATE INDEX ix_memories__agent_id_created_at_id ON memories (agent_id, created_at DESC, id DESC);
 
 CREATE INDEX ix_memories__expires_at ON memories (expires_at);
 
+CREATE INDEX ix_memories__tags ON memories USING gin (tags);
+
 CREATE INDEX ix_memories__user_id ON memories (user_id);
+
+CREATE INDEX ix_memories__words ON memories USING gin (agentdb_words(content));
 
 -- A document, or one of its chunks.
 CREATE TABLE knowledge_base (
@@ -81,12 +100,15 @@ CREATE TABLE knowledge_base (
     tags JSONB DEFAULT '[]' NOT NULL,
     metadata JSONB DEFAULT '{}' NOT NULL,
     embedding vector(1536),
+    embedding_model VARCHAR(255) COLLATE "C",
+    embedding_version VARCHAR(255) COLLATE "C",
     chunk_index INTEGER DEFAULT 0 NOT NULL,
     total_chunks INTEGER DEFAULT 1 NOT NULL,
     parent_document_id BIGINT,
     processing_status TEXT DEFAULT 'pending' NOT NULL,
     attempts INTEGER DEFAULT 0 NOT NULL,
     error TEXT,
+    available_at TIMESTAMP WITH TIME ZONE,
     claimed_by VARCHAR(255) COLLATE "C",
     lease_expires_at TIMESTAMP WITH TIME ZONE,
     s3_key TEXT,
@@ -96,14 +118,19 @@ CREATE TABLE knowledge_base (
     created_at TIMESTAMP WITH TIME ZONE DEFAULT now() NOT NULL,
     updated_at TIMESTAMP WITH TIME ZONE DEFAULT now() NOT NULL,
     CONSTRAINT pk_knowledge_base PRIMARY KEY (id),
+    CONSTRAINT uq_knowledge_base__parent_document_id_chunk_index UNIQUE (parent_document_id, chunk_index),
     CONSTRAINT uq_knowledge_base__uuid UNIQUE (uuid),
     CONSTRAINT fk_knowledge_base__user_id FOREIGN KEY(user_id) REFERENCES users (id) ON DELETE CASCADE,
     CONSTRAINT fk_knowledge_base__parent_document_id FOREIGN KEY(parent_document_id) REFERENCES knowledge_base (id) ON DELETE CASCADE,
     CONSTRAINT ck_knowledge_base__processing_status CHECK (processing_status IN ('pending', 'processing', 'completed', 'failed'))
 );
 
-CREATE INDEX ix_knowledge_base__parent_document_id ON knowledge_base (parent_document_id);
+CREATE INDEX ix_knowledge_base__leases ON knowledge_base (lease_expires_at) WHERE processing_status = 'processing';
 
 CREATE INDEX ix_knowledge_base__tags ON knowledge_base USING gin (tags);
 
-CREATE INDEX ix_knowledge_base__user_id ON knowledge_base (user_id);
+CREATE INDEX ix_knowledge_base__user_id_created_at_id ON knowledge_base (user_id, created_at DESC, id DESC);
+
+CREATE INDEX ix_knowledge_base__waiting ON knowledge_base (available_at, id) WHERE processing_status = 'pending';
+
+CREATE INDEX ix_knowledge_base__words ON knowledge_base USING gin (agentdb_words(title || ' ' || content));

@@ -6,6 +6,8 @@ CREATE TABLE vector_collections (
     dimension INTEGER NOT NULL,
     distance TEXT DEFAULT 'cosine' NOT NULL,
     embedding_model TEXT,
+    index_kind TEXT,
+    revision INTEGER DEFAULT 0 NOT NULL,
     created_at TEXT DEFAULT (strftime('%Y-%m-%dT%H:%M:%f000+00:00', 'now')) NOT NULL,
     updated_at TEXT DEFAULT (strftime('%Y-%m-%dT%H:%M:%f000+00:00', 'now')) NOT NULL,
     CONSTRAINT uq_vector_collections__user_id_name UNIQUE (user_id, name),
@@ -13,7 +15,8 @@ CREATE TABLE vector_collections (
     CONSTRAINT fk_vector_collections__user_id FOREIGN KEY(user_id) REFERENCES users (id) ON DELETE CASCADE,
     CONSTRAINT ck_vector_collections__name CHECK (length(name) <= 255),
     CONSTRAINT ck_vector_collections__distance CHECK (distance IN ('cosine', 'l2', 'inner_product')),
-    CONSTRAINT ck_vector_collections__embedding_model CHECK (embedding_model IS NULL OR length(embedding_model) <= 255)
+    CONSTRAINT ck_vector_collections__embedding_model CHECK (embedding_model IS NULL OR length(embedding_model) <= 255),
+    CONSTRAINT ck_vector_collections__index_kind CHECK (index_kind IN ('hnsw', 'hnsw_binary', 'ivfflat'))
 ) STRICT;
 
 -- A piece of text and its embedding.
@@ -24,25 +27,42 @@ CREATE TABLE vectors (
     resource_id INTEGER,
     tool_id INTEGER,
     "order" INTEGER DEFAULT 0 NOT NULL,
+    external_id TEXT,
     content TEXT DEFAULT '' NOT NULL,
-    embedding BLOB,
+    tags TEXT DEFAULT '[]' NOT NULL,
     metadata TEXT DEFAULT '{}' NOT NULL,
+    embedding BLOB,
     created_at TEXT DEFAULT (strftime('%Y-%m-%dT%H:%M:%f000+00:00', 'now')) NOT NULL,
     updated_at TEXT DEFAULT (strftime('%Y-%m-%dT%H:%M:%f000+00:00', 'now')) NOT NULL,
+    CONSTRAINT uq_vectors__collection_id_external_id UNIQUE (collection_id, external_id),
     CONSTRAINT fk_vectors__collection_id FOREIGN KEY(collection_id) REFERENCES vector_collections (id) ON DELETE CASCADE,
     CONSTRAINT fk_vectors__conversation_id FOREIGN KEY(conversation_id) REFERENCES conversations (id) ON DELETE CASCADE,
     CONSTRAINT fk_vectors__resource_id FOREIGN KEY(resource_id) REFERENCES resources (id) ON DELETE CASCADE,
     CONSTRAINT fk_vectors__tool_id FOREIGN KEY(tool_id) REFERENCES tools (id) ON DELETE SET NULL,
+    CONSTRAINT ck_vectors__external_id CHECK (external_id IS NULL OR length(external_id) <= 255),
+    CONSTRAINT ck_vectors__tags CHECK (json_valid(tags)),
     CONSTRAINT ck_vectors__metadata CHECK (json_valid(metadata))
 ) STRICT;
 
 CREATE INDEX ix_vectors__collection_id ON vectors (collection_id);
+
+CREATE INDEX ix_vectors__collection_id_tags ON vectors (collection_id, tags);
 
 CREATE INDEX ix_vectors__conversation_id ON vectors (conversation_id);
 
 CREATE INDEX ix_vectors__resource_id_order ON vectors (resource_id, "order");
 
 CREATE INDEX ix_vectors__tool_id ON vectors (tool_id);
+
+CREATE TRIGGER tr_vectors__fits_insert BEFORE INSERT ON vectors WHEN length(NEW.embedding) <> 4 * (SELECT dimension FROM vector_collections WHERE id = NEW.collection_id) BEGIN SELECT RAISE(ABORT, 'constraint failed: ck_vectors__embedding'); END;
+
+CREATE TRIGGER tr_vectors__fits_update BEFORE UPDATE OF collection_id, embedding ON vectors WHEN length(NEW.embedding) <> 4 * (SELECT dimension FROM vector_collections WHERE id = NEW.collection_id) BEGIN SELECT RAISE(ABORT, 'constraint failed: ck_vectors__embedding'); END;
+
+CREATE TRIGGER tr_vectors__count_insert AFTER INSERT ON vectors WHEN NEW.id < (SELECT max(id) FROM vectors WHERE collection_id = NEW.collection_id) BEGIN UPDATE vector_collections SET revision = revision + 1 WHERE id = NEW.collection_id; END;
+
+CREATE TRIGGER tr_vectors__count_update AFTER UPDATE OF id, collection_id, embedding ON vectors BEGIN UPDATE vector_collections SET revision = revision + 1 WHERE id IN (OLD.collection_id, NEW.collection_id); END;
+
+CREATE TRIGGER tr_vectors__count_delete AFTER DELETE ON vectors WHEN OLD.collection_id IS NOT NULL BEGIN UPDATE vector_collections SET revision = revision + 1 WHERE id = OLD.collection_id; END;
 
 -- Something an agent remembers, of everybody or of one user.
 CREATE TABLE memories (
@@ -53,6 +73,7 @@ CREATE TABLE memories (
     content TEXT NOT NULL,
     embedding BLOB,
     embedding_model TEXT,
+    embedding_version TEXT,
     tags TEXT DEFAULT '[]' NOT NULL,
     metadata TEXT DEFAULT '{}' NOT NULL,
     provenance TEXT DEFAULT '{}' NOT NULL,
@@ -63,16 +84,27 @@ CREATE TABLE memories (
     CONSTRAINT fk_memories__user_id FOREIGN KEY(user_id) REFERENCES users (id) ON DELETE CASCADE,
     CONSTRAINT ck_memories__kind CHECK (length(kind) <= 255),
     CONSTRAINT ck_memories__embedding_model CHECK (embedding_model IS NULL OR length(embedding_model) <= 255),
+    CONSTRAINT ck_memories__embedding_version CHECK (embedding_version IS NULL OR length(embedding_version) <= 255),
     CONSTRAINT ck_memories__tags CHECK (json_valid(tags)),
     CONSTRAINT ck_memories__metadata CHECK (json_valid(metadata)),
     CONSTRAINT ck_memories__provenance CHECK (json_valid(provenance))
 ) STRICT;
 
-CREATE INDEX ix_memories__agent_id_created_at ON memories (agent_id, created_at DESC);
+CREATE INDEX ix_memories__agent_id_created_at_id ON memories (agent_id, created_at DESC, id DESC);
 
 CREATE INDEX ix_memories__expires_at ON memories (expires_at);
 
 CREATE INDEX ix_memories__user_id ON memories (user_id);
+
+CREATE VIEW memories_text AS SELECT id, substr(content, 1, 200000) AS words FROM memories;
+
+CREATE VIRTUAL TABLE memories_words USING fts5(words, content='memories_text', content_rowid='id', detail='none', columnsize=0, tokenize='unicode61 remove_diacritics 0 categories ''L* M* N* Co''');
+
+CREATE TRIGGER tr_memories__words_insert AFTER INSERT ON memories BEGIN INSERT INTO memories_words (rowid, words) VALUES (NEW.id, substr(NEW.content, 1, 200000)); END;
+
+CREATE TRIGGER tr_memories__words_delete AFTER DELETE ON memories BEGIN INSERT INTO memories_words (memories_words, rowid, words) VALUES ('delete', OLD.id, substr(OLD.content, 1, 200000)); END;
+
+CREATE TRIGGER tr_memories__words_update AFTER UPDATE OF id, content ON memories WHEN NEW.id <> OLD.id OR substr(NEW.content, 1, 200000) <> substr(OLD.content, 1, 200000) BEGIN INSERT INTO memories_words (memories_words, rowid, words) VALUES ('delete', OLD.id, substr(OLD.content, 1, 200000)); INSERT INTO memories_words (rowid, words) VALUES (NEW.id, substr(NEW.content, 1, 200000)); END;
 
 -- A document, or one of its chunks.
 CREATE TABLE knowledge_base (
@@ -86,12 +118,15 @@ CREATE TABLE knowledge_base (
     tags TEXT DEFAULT '[]' NOT NULL,
     metadata TEXT DEFAULT '{}' NOT NULL,
     embedding BLOB,
+    embedding_model TEXT,
+    embedding_version TEXT,
     chunk_index INTEGER DEFAULT 0 NOT NULL,
     total_chunks INTEGER DEFAULT 1 NOT NULL,
     parent_document_id INTEGER,
     processing_status TEXT DEFAULT 'pending' NOT NULL,
     attempts INTEGER DEFAULT 0 NOT NULL,
     error TEXT,
+    available_at TEXT,
     claimed_by TEXT,
     lease_expires_at TEXT,
     s3_key TEXT,
@@ -100,6 +135,7 @@ CREATE TABLE knowledge_base (
     content_hash TEXT,
     created_at TEXT DEFAULT (strftime('%Y-%m-%dT%H:%M:%f000+00:00', 'now')) NOT NULL,
     updated_at TEXT DEFAULT (strftime('%Y-%m-%dT%H:%M:%f000+00:00', 'now')) NOT NULL,
+    CONSTRAINT uq_knowledge_base__parent_document_id_chunk_index UNIQUE (parent_document_id, chunk_index),
     CONSTRAINT uq_knowledge_base__uuid UNIQUE (uuid),
     CONSTRAINT ck_knowledge_base__uuid CHECK (length(uuid) = 36),
     CONSTRAINT fk_knowledge_base__user_id FOREIGN KEY(user_id) REFERENCES users (id) ON DELETE CASCADE,
@@ -107,12 +143,26 @@ CREATE TABLE knowledge_base (
     CONSTRAINT ck_knowledge_base__tags CHECK (json_valid(tags)),
     CONSTRAINT ck_knowledge_base__metadata CHECK (json_valid(metadata)),
     CONSTRAINT ck_knowledge_base__embedding CHECK (embedding IS NULL OR length(embedding) = 6144),
+    CONSTRAINT ck_knowledge_base__embedding_model CHECK (embedding_model IS NULL OR length(embedding_model) <= 255),
+    CONSTRAINT ck_knowledge_base__embedding_version CHECK (embedding_version IS NULL OR length(embedding_version) <= 255),
     CONSTRAINT fk_knowledge_base__parent_document_id FOREIGN KEY(parent_document_id) REFERENCES knowledge_base (id) ON DELETE CASCADE,
     CONSTRAINT ck_knowledge_base__processing_status CHECK (processing_status IN ('pending', 'processing', 'completed', 'failed')),
     CONSTRAINT ck_knowledge_base__claimed_by CHECK (claimed_by IS NULL OR length(claimed_by) <= 255),
     CONSTRAINT ck_knowledge_base__content_hash CHECK (content_hash IS NULL OR length(content_hash) <= 64)
 ) STRICT;
 
-CREATE INDEX ix_knowledge_base__parent_document_id ON knowledge_base (parent_document_id);
+CREATE INDEX ix_knowledge_base__leases ON knowledge_base (lease_expires_at) WHERE processing_status = 'processing';
 
-CREATE INDEX ix_knowledge_base__user_id ON knowledge_base (user_id);
+CREATE INDEX ix_knowledge_base__user_id_created_at_id ON knowledge_base (user_id, created_at DESC, id DESC);
+
+CREATE INDEX ix_knowledge_base__waiting ON knowledge_base (available_at, id) WHERE processing_status = 'pending';
+
+CREATE VIEW knowledge_base_text AS SELECT id, substr(title || ' ' || content, 1, 200000) AS words FROM knowledge_base;
+
+CREATE VIRTUAL TABLE knowledge_base_words USING fts5(words, content='knowledge_base_text', content_rowid='id', detail='none', columnsize=0, tokenize='unicode61 remove_diacritics 0 categories ''L* M* N* Co''');
+
+CREATE TRIGGER tr_knowledge_base__words_insert AFTER INSERT ON knowledge_base BEGIN INSERT INTO knowledge_base_words (rowid, words) VALUES (NEW.id, substr(NEW.title || ' ' || NEW.content, 1, 200000)); END;
+
+CREATE TRIGGER tr_knowledge_base__words_delete AFTER DELETE ON knowledge_base BEGIN INSERT INTO knowledge_base_words (knowledge_base_words, rowid, words) VALUES ('delete', OLD.id, substr(OLD.title || ' ' || OLD.content, 1, 200000)); END;
+
+CREATE TRIGGER tr_knowledge_base__words_update AFTER UPDATE OF id, title, content ON knowledge_base WHEN NEW.id <> OLD.id OR substr(NEW.title || ' ' || NEW.content, 1, 200000) <> substr(OLD.title || ' ' || OLD.content, 1, 200000) BEGIN INSERT INTO knowledge_base_words (knowledge_base_words, rowid, words) VALUES ('delete', OLD.id, substr(OLD.title || ' ' || OLD.content, 1, 200000)); INSERT INTO knowledge_base_words (rowid, words) VALUES (NEW.id, substr(NEW.title || ' ' || NEW.content, 1, 200000)); END;

@@ -11,8 +11,10 @@ down_revision = "0005"
 
 TABLES = (
     "workflows",
+    "workflow_versions",
     "executions",
     "execution_logs",
+    "execution_changes",
     "agent_sessions",
 )
 

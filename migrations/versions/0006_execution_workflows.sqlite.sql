@@ -18,13 +18,27 @@ CREATE TABLE workflows (
     CONSTRAINT ck_workflows__definition CHECK (json_valid(definition))
 ) STRICT;
 
-CREATE INDEX ix_workflows__user_id ON workflows (user_id);
+CREATE INDEX ix_workflows__user_id_id ON workflows (user_id, id);
+
+-- A definition that a workflow had while it was active: what its executions of that version do.
+CREATE TABLE workflow_versions (
+    workflow_id INTEGER NOT NULL,
+    version INTEGER NOT NULL,
+    definition TEXT NOT NULL,
+    created_at TEXT DEFAULT (strftime('%Y-%m-%dT%H:%M:%f000+00:00', 'now')) NOT NULL,
+    CONSTRAINT pk_workflow_versions PRIMARY KEY (workflow_id, version),
+    CONSTRAINT fk_workflow_versions__workflow_id FOREIGN KEY(workflow_id) REFERENCES workflows (id) ON DELETE CASCADE,
+    CONSTRAINT ck_workflow_versions__definition CHECK (json_valid(definition))
+) STRICT;
+
+CREATE TRIGGER tr_workflow_versions__update BEFORE UPDATE ON workflow_versions BEGIN SELECT RAISE(ABORT, 'workflow_versions is append-only'); END;
 
 -- A workflow to be run, running, or run.
 CREATE TABLE executions (
     id INTEGER NOT NULL PRIMARY KEY AUTOINCREMENT,
     uuid TEXT NOT NULL,
     workflow_id INTEGER NOT NULL,
+    workflow_version INTEGER DEFAULT 1 NOT NULL,
     user_id INTEGER NOT NULL,
     agent_id INTEGER,
     status TEXT DEFAULT 'pending' NOT NULL,
@@ -81,6 +95,10 @@ CREATE INDEX ix_executions__user_id_queue_started_at ON executions (user_id, que
 
 CREATE INDEX ix_executions__waiting ON executions (queue, user_id, priority DESC, available_at, id) WHERE status = 'pending';
 
+CREATE TRIGGER tr_executions__note_insert AFTER INSERT ON executions BEGIN INSERT INTO execution_changes (execution_id, attempt, status, created_at) VALUES (NEW.id, NEW.attempt, NEW.status, NEW.updated_at); END;
+
+CREATE TRIGGER tr_executions__note_update AFTER UPDATE OF status ON executions WHEN (NEW.status <> OLD.status) BEGIN INSERT INTO execution_changes (execution_id, attempt, status, created_at) VALUES (NEW.id, NEW.attempt, NEW.status, NEW.updated_at); END;
+
 -- One attempt at one node of an execution.
 CREATE TABLE execution_logs (
     id INTEGER NOT NULL PRIMARY KEY AUTOINCREMENT,
@@ -114,6 +132,28 @@ CREATE INDEX ix_execution_logs__tx_id ON execution_logs (tx, id);
 CREATE TRIGGER tr_execution_logs__number AFTER INSERT ON execution_logs WHEN NEW.tx = 0 BEGIN UPDATE execution_logs SET tx = (SELECT 1 + max(coalesce((SELECT max(tx) FROM execution_logs), 0), coalesce((SELECT seq FROM sqlite_sequence WHERE name = 'execution_logs.tx'), 0))) WHERE rowid = NEW.rowid; END;
 
 CREATE TRIGGER tr_execution_logs__keep_number AFTER DELETE ON execution_logs WHEN OLD.tx >= (SELECT 1 + max(coalesce((SELECT max(tx) FROM execution_logs), 0), coalesce((SELECT seq FROM sqlite_sequence WHERE name = 'execution_logs.tx'), 0))) BEGIN DELETE FROM sqlite_sequence WHERE name = 'execution_logs.tx'; INSERT INTO sqlite_sequence (name, seq) VALUES ('execution_logs.tx', OLD.tx); END;
+
+CREATE TRIGGER tr_execution_logs__note_insert AFTER INSERT ON execution_logs BEGIN INSERT INTO execution_changes (execution_id, node_id, attempt, status, created_at) VALUES (NEW.execution_id, NEW.node_id, NEW.attempt, NEW.status, NEW.updated_at); END;
+
+CREATE TRIGGER tr_execution_logs__note_update AFTER UPDATE OF status ON execution_logs BEGIN INSERT INTO execution_changes (execution_id, node_id, attempt, status, created_at) VALUES (NEW.execution_id, NEW.node_id, NEW.attempt, NEW.status, NEW.updated_at); END;
+
+-- A status that an execution or one of its nodes came to: noted by the database within the change itself.
+CREATE TABLE execution_changes (
+    id INTEGER NOT NULL PRIMARY KEY AUTOINCREMENT,
+    execution_id INTEGER NOT NULL,
+    node_id TEXT,
+    attempt INTEGER DEFAULT 0 NOT NULL,
+    status TEXT NOT NULL,
+    tx INTEGER DEFAULT 0 NOT NULL,
+    created_at TEXT DEFAULT (strftime('%Y-%m-%dT%H:%M:%f000+00:00', 'now')) NOT NULL,
+    CONSTRAINT fk_execution_changes__execution_id FOREIGN KEY(execution_id) REFERENCES executions (id) ON DELETE CASCADE,
+    CONSTRAINT ck_execution_changes__node_id CHECK (node_id IS NULL OR length(node_id) <= 255),
+    CONSTRAINT ck_execution_changes__status CHECK (status IN ('pending', 'running', 'completed', 'failed', 'skipped', 'cancelled'))
+) STRICT;
+
+CREATE INDEX ix_execution_changes__execution_id_id ON execution_changes (execution_id, id);
+
+CREATE TRIGGER tr_execution_changes__update BEFORE UPDATE ON execution_changes BEGIN SELECT RAISE(ABORT, 'execution_changes is append-only'); END;
 
 -- An agent at work for a user, and all it needs to go on after a pause.
 CREATE TABLE agent_sessions (
