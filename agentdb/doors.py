@@ -109,6 +109,10 @@ class Shortcut:
         """Run a script in one transaction."""
         return self._connection("a call of several statements").run(work)
 
+    def outside(self, work: Work[R]) -> Awaitable[R]:
+        """Run a script that no transaction may be around."""
+        return self._connection("a call that no transaction may be around").outside(work)
+
     def share(self, shared: Shared[C, R], call: C) -> Awaitable[R]:
         """Answer a call, in one transaction with others of its kind."""
         return self._connection(shared.name).share(shared, call)

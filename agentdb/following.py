@@ -47,7 +47,7 @@ def follow(
         batch: how many rows are read at a time.
 
     Raises:
-        BadInput: in a unit, or for a cursor of something else.
+        BadInput: in a unit, or for a cursor of something else, or of another server.
         Unavailable: when the database is closed, or is away for too long.
 
     Cost: one statement for each batch, and one each ``poll_seconds`` while nothing happens; a few more after a change.
@@ -68,6 +68,7 @@ async def _follow(
 ) -> AsyncGenerator[Change[E], None]:
     async with watching as watch:
         place = await _patiently(watch, partial(trail.end, connection)) if start is None else start
+        await _patiently(watch, partial(trail.check, connection, place))
         while True:
             rows = await _patiently(watch, partial(trail.read, connection, place, batch))
             for row in rows:

@@ -20,6 +20,7 @@ from agentdb.engine.plan import Plan
 from agentdb.engine.schema.catalog import Description, Difference, compare, describe, parse, table_exists
 from agentdb.engine.schema.direct import alone, connected, create_all, scratch, telling
 from agentdb.engine.schema.history import HISTORY, NO_ROW, Command, Report, Version, head, newer, run, version_of
+from agentdb.engine.schema.renumbering import ahead
 from agentdb.errors import BadSettings, SchemaMismatch
 from agentdb.models import SchemaVersion
 
@@ -40,6 +41,8 @@ __all__ = [
 ]
 
 _DATABASE: Final = "the database"
+_TO_COME: Final = "transactions that this server has still to begin, as in a database that was moved"
+_GIVEN: Final = "such as it has begun; run `agentdb migrate`, or followers wait for them"
 
 
 @cache
@@ -95,7 +98,7 @@ async def _read(engine: AnyEngine, schema: str | None) -> int | None:
 async def upgrade(
     settings: Settings, revision: str = "head", *, path: Path | None = None, history: Path = HISTORY
 ) -> Report:
-    """Apply the migrations up to a revision, all of them or none.
+    """Apply the migrations up to a revision, all of them or none; and let a database that was moved be followed.
 
     Args:
         settings: which database.
@@ -168,6 +171,8 @@ async def check(settings: Settings) -> list[Difference]:
     async with serving(settings) as served, connected(served) as connection:
         with telling("describing the schema"):
             live, models, history = await connection.run_sync(_three)
+            moved = await connection.run_sync(ahead, Entity.metadata)
+    told += [Difference(f"the numbering of {table}", _DATABASE, _TO_COME, _GIVEN) for table in moved]
     told += compare(live, history, within=_DATABASE)
     return told + compare(models, history, within="the models") if models is not None else told
 

@@ -29,15 +29,19 @@ from agentdb.conversation.models import (
     Resource,
 )
 from agentdb.engine.schema.ddl import ship_functions
+from agentdb.engine.vectors.indexing import IndexKind
+from agentdb.engine.vectors.ranking import Distance
 from agentdb.execution.models import (
     AgentSession,
     AgentSessionStatus,
     Execution,
+    ExecutionChange,
     ExecutionLog,
     ExecutionStatus,
     NodeStatus,
     Workflow,
     WorkflowStatus,
+    WorkflowVersion,
 )
 from agentdb.hub.models.machines import (
     ContextLog,
@@ -82,7 +86,6 @@ from agentdb.integration.models import (
     IntegrationEventType,
 )
 from agentdb.knowledge.models import (
-    Distance,
     KnowledgeBase,
     Memory,
     ProcessingStatus,
@@ -126,10 +129,12 @@ __all__ = [
     "CostSource",
     "Distance",
     "Execution",
+    "ExecutionChange",
     "ExecutionLog",
     "ExecutionStatus",
     "Host",
     "HostType",
+    "IndexKind",
     "IntegrationConnection",
     "IntegrationEvent",
     "IntegrationEventType",
@@ -178,6 +183,7 @@ __all__ = [
     "VectorCollection",
     "Workflow",
     "WorkflowStatus",
+    "WorkflowVersion",
     "tables",
 ]
 

@@ -100,7 +100,7 @@ MATRIX: Final[Mapping[str, Access]] = MappingProxyType(
         "user_tools": _access("cms", reads="worker"),
         "agent_tools": _access("cms seed", reads="worker"),
         # conversation, knowledge: what was said, what is remembered
-        "conversations": _access("cms", reads="server worker"),
+        "conversations": _access("cms", reads="server", worker="session_id updated_at"),  # whose session it is
         "messages": _access("cms", reads="server worker"),
         "resources": _access("cms", reads="server worker"),
         "vector_collections": _access("cms", reads="server worker"),
@@ -109,8 +109,10 @@ MATRIX: Final[Mapping[str, Access]] = MappingProxyType(
         "knowledge_base": _access("cms", reads="server worker"),
         # execution: what is to be done; the cms asks for it
         "workflows": _access("cms", reads="server worker"),
+        "workflow_versions": _access("cms", reads="server worker"),
         "executions": _access("worker cms", reads="server"),
         "execution_logs": _access("worker", reads="server cms"),
+        "execution_changes": _access("worker cms", reads="server"),  # noted when an execution changes
         "agent_sessions": _access("worker cms", reads="server"),
         # integration: a user connects it to the server, and the worker uses it
         "integration_connections": _access("server worker"),

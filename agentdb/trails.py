@@ -27,6 +27,7 @@ from agentdb.engine.horizon import (
     lifted,
     settled,
     snapshot,
+    still_to_come,
 )
 from agentdb.engine.plan import Plan
 from agentdb.engine.quantities import WholeType
@@ -39,6 +40,9 @@ E = TypeVar("E", bound=Entity)
 NOW: Final = "now"  # in place of a cursor: only what is committed from then on
 
 _FURTHEST: Final = 2**63 - 1
+# Of a server whose transactions were numbered higher, as one that a dump was taken from: nothing would ever follow.
+_ELSEWHERE: Final = Plan[bool](select(still_to_come(bindparam("tx", type_=WholeType()))), name="follow: cursor")
+
 _SNAPSHOT: Final = re.compile(r"\d{1,19}:\d{1,19}:[\d,]*")
 
 
@@ -146,11 +150,27 @@ class Trail(Generic[E]):
         plan = _committed_since(self._model, self._parent, self._lifted)
         return await connection.fetch_all(plan, {**values, "seen": place.seen})
 
+    async def check(self, connection: Connection, place: Place) -> None:
+        """Refuse a place on another server, behind which nothing would come here.
+
+        Raises: BadInput.
+        """
+        if not self._appended and await connection.fetch_one(_ELSEWHERE, {"tx": place.tx}):
+            raise BadInput(
+                "the cursor is of another server, which this database was moved from; begin again without one"
+            )
+
     async def changes(self, connection: Connection, *, after: str | None, limit: int) -> list[Change[E]]:
-        """Return what is behind a cursor, without waiting: to ask again later, give the last one's."""
+        """Return what is behind a cursor, without waiting: to ask again later, give the last one's.
+
+        Raises: BadInput for a cursor of something else, or of another server.
+        """
         place = await self.end(connection) if after == NOW else self.place(after)
+        rows = await self.read(connection, place, limit)
+        if not rows and after not in {None, NOW}:
+            await self.check(connection, place)
         changes = []
-        for row in await self.read(connection, place, limit):
+        for row in rows:
             place = self.behind(place, row)
             changes.append(Change(row, self.cursor(place)))
         return changes

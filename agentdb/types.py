@@ -6,6 +6,7 @@ Words are annotations (``id: Mapped[Key]``) or, where they need an argument, fun
 from __future__ import annotations
 
 import random
+import secrets
 import time
 import uuid
 from collections.abc import Callable
@@ -19,7 +20,7 @@ from sqlalchemy.orm import MappedColumn, mapped_column
 
 from agentdb import clock
 from agentdb.engine.blobs import SecretType, Vector, VectorType
-from agentdb.engine.functions import flag_default, moment_now, writing_transaction
+from agentdb.engine.functions import flag_default, moment_now, random_mark, writing_transaction
 from agentdb.engine.quantities import MomentType, MoneyType, WholeType, billionths
 from agentdb.engine.spelling import KEY, ChoiceType, DigestType, FlagType, JsonType, TextType, UuidType
 
@@ -56,6 +57,8 @@ Secret = Annotated[bytes, mapped_column(SecretType())]
 Vec = Annotated[Vector, mapped_column(VectorType())]
 # Moves at every update too: who follows a table sees each row again after it changed.
 Tx = Annotated[int, mapped_column(WholeType(), server_default=writing_transaction(), onupdate=writing_transaction())]
+# Given once, and never by a caller: tells one database from all others.
+Mark = Annotated[str, mapped_column(TextType(32), default=lambda: secrets.token_hex(16), server_default=random_mark())]
 
 # The engine binds its own clock to these two; SQLAlchemy's sessions call clock.now.
 Created = Annotated[

@@ -107,6 +107,10 @@ class UnitConnection:
             return self.transaction.run(work)
         return self._after_flush(self.transaction.run, work)
 
+    async def outside(self, work: Work[R]) -> R:  # noqa: ARG002
+        """Refuse: this is a transaction."""
+        raise BadInput("no transaction may be around this call; make it on the database, after the unit")
+
     def share(self, shared: Shared[C, R], call: C) -> Awaitable[R]:
         """Answer a call in this transaction."""
         return alone(self, shared, call)

@@ -39,6 +39,7 @@ SPECIAL: Final[dict[str, dict[str, Any]]] = {
     "costs": {"corrects_id": None},
     "run_session": {"subagent_id": 0},
     "variables": {"value": None},  # it has a secret
+    "vectors": {"embedding": np.ones(1, dtype=np.float32)},  # as long as its collection says
 }
 
 NOT_ITSELF: Final = "users.lead_user_id"  # a row of one cannot refer to another
@@ -113,11 +114,13 @@ async def test_the_history_goes_down_and_up_again_with_rows_in_every_table(datab
     await fill(database_url)
     before = await counted(settings)
 
-    assert len(before) == 49
+    assert len(before) == 51
+    assert before.pop("execution_changes") == 3  # two of them were noted by the database
     assert set(before.values()) == {1}
     for number in range(migrating.head() - 1, 0, -1):
         await migrating.downgrade(settings, f"{number:04}")
         left = await counted(settings)
+        left.pop("execution_changes", None)
         # The only rows that go with a later table are the keys of providers.
         assert {name for name, rows in left.items() if rows != 1} <= {"api_keys"}
     report = await migrating.downgrade(settings, "base")
@@ -422,7 +425,7 @@ async def test_a_schema_of_its_own_is_made_beside_another_installation(postgresq
     await fill(f'{postgresql_url}{joined}schema=my%20"team')
 
     assert await migrating.check(settings) == []
-    assert set((await counted(settings)).values()) == {1}
+    assert 0 not in (await counted(settings)).values()
 
 
 async def test_a_pooler_is_not_migrated_through(postgresql_url: str) -> None:

@@ -430,7 +430,7 @@ async def test_the_grants_of_the_hub_and_the_worker_are_enough_for_their_calls(
     user, other = await make_user(tables_owner), await make_user(tables_owner)
     await tables_owner.hub.limits.set(3, user_id=user.id)
     async with tables_owner.write() as unit:
-        workflow = Workflow(user_id=user.id, name="w", definition={})
+        workflow = Workflow(user_id=user.id, name="w", status="active", definition={})
         unit.session.add(workflow)
 
     async with agentdb.connect(await roles.be("hub"), service="hub") as hub:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import struct
 from typing import Any
 
 import numpy as np
@@ -84,8 +85,30 @@ class VectorType(Word):
                 raise BadInput("a vector holds finite numbers only")
             return vector
 
-        return (lambda value: check(value).tobytes()) if dialect == "sqlite" else check
+        return (lambda value: check(value).tobytes()) if dialect == "sqlite" else (lambda value: packed(check(value)))
+
+    def compare_values(self, x: Any, y: Any) -> bool:
+        """Tell whether a session has nothing to store: arrays are compared as a whole."""
+        return x is y or (x is not None and y is not None and np.array_equal(x, y))
 
     def loader(self, dialect: str) -> Processor | None:
         """Return a float32 array."""
-        return (lambda value: np.frombuffer(value, dtype="<f4")) if dialect == "sqlite" else None
+        return (lambda value: np.frombuffer(value, dtype="<f4")) if dialect == "sqlite" else _array
+
+
+def packed(vector: Vector) -> bytes:
+    """Return a vector as pgvector's binary form has it.
+
+    As an array, many of them would be taken for one array of two dimensions.
+    """
+    return struct.pack(">HH", vector.size, 0) + vector.astype(">f4").tobytes()
+
+
+def unpacked(encoded: bytes) -> Vector:
+    """Return the vector of pgvector's binary form."""
+    return np.frombuffer(encoded, dtype=">f4", offset=4).astype("<f4")
+
+
+def _array(value: Any) -> Vector:
+    """Return a vector that came from a row, or from what was bound."""
+    return unpacked(value) if isinstance(value, bytes) else value

@@ -136,6 +136,15 @@ class Connection(Protocol):
         """Run a script in one transaction: the open one, or one of its own."""
         ...
 
+    def outside(self, work: Work[R]) -> Awaitable[R]:
+        """Run a script that no transaction may be around and no time-out may end, such as making an index.
+
+        On PostgreSQL each statement is a transaction of its own, on a connection that is closed behind the last.
+
+        Raises: BadInput inside a unit.
+        """
+        ...
+
     def share(self, shared: Shared[C, R], call: C) -> Awaitable[R]:
         """Answer a call, in one transaction with others of its kind that arrive meanwhile; never inside a unit.
 

@@ -62,6 +62,22 @@ def next_change(table: str) -> str:
     )
 
 
+class random_mark(FunctionElement[str]):  # noqa: N801 (a SQL function)
+    """A text of 32 hexadecimal digits that is given once."""
+
+    inherit_cache = True
+
+
+@compiles(random_mark, "postgresql")
+def _random_mark_postgresql(_element: random_mark, _compiler: SQLCompiler, **_: Any) -> str:
+    return "replace(gen_random_uuid()::text, '-', '')"
+
+
+@compiles(random_mark, "sqlite")
+def _random_mark_sqlite(_element: random_mark, _compiler: SQLCompiler, **_: Any) -> str:
+    return "(lower(hex(randomblob(16))))"
+
+
 class flag_default(FunctionElement[Any]):  # noqa: N801 (a SQL function)
     """A literal true or false."""
 

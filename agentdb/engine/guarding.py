@@ -104,6 +104,10 @@ class _Guard:
         """Run a script in one transaction."""
         return await self._behind.run(lambda: self._script(work()))
 
+    async def outside(self, work: Work[R]) -> R:
+        """Run a script that no transaction may be around."""
+        return await self._behind.outside(lambda: self._script(work()))
+
     async def stream(self, plan: Plan[T], parameters: Parameters, *, batch: int = 500) -> AsyncIterator[T]:
         """Yield the rows of a plan as they come."""
         self._check(plan)

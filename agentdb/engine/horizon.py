@@ -43,6 +43,28 @@ def _settled_sqlite(_element: settled, _compiler: SQLCompiler, **_: Any) -> str:
     return "true"
 
 
+class still_to_come(FunctionElement[bool]):  # noqa: N801 (a SQL function)
+    """Whether no transaction has been given this number yet: it is another server's."""
+
+    type = Boolean()
+    inherit_cache = True
+
+    def self_group(self, against: Any = None) -> Any:  # noqa: ARG002
+        """Stand as it is, likewise."""
+        return self
+
+
+@compiles(still_to_come, "postgresql")
+def _still_to_come_postgresql(element: still_to_come, compiler: SQLCompiler, **kw: Any) -> str:
+    number = compiler.process(element.clauses, **kw)
+    return f"({number} >= pg_snapshot_xmax(pg_current_snapshot())::text::bigint)"
+
+
+@compiles(still_to_come, "sqlite")
+def _still_to_come_sqlite(element: still_to_come, compiler: SQLCompiler, **kw: Any) -> str:
+    return f"{compiler.process(element.clauses, **kw)} IS NULL"  # never
+
+
 class arrived_after(FunctionElement[bool]):  # noqa: N801 (a SQL function)
     """Whether the transaction of a number had not committed yet when `snapshot` was taken.
 

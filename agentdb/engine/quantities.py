@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 from decimal import Context, Decimal, Inexact, InvalidOperation
 from typing import Any, Final, Literal
 
-from sqlalchemy import BigInteger, DateTime, Integer, SmallInteger
+from sqlalchemy import BigInteger, DateTime, Float, Integer, SmallInteger
 from sqlalchemy.types import TypeEngine
 
 from agentdb.engine.spelling import Processor, Word
@@ -130,3 +130,12 @@ class WholeType(Word):
             return value
 
         return check
+
+
+class RealType(Word):
+    """A floating-point number, as a query computes it."""
+
+    impl = Float
+    python = float
+    on_postgresql = Float()
+    on_sqlite = Float()

@@ -1,19 +1,22 @@
 """Watching: who follows a table is woken when it may have changed, and reads then.
 
 A table is followed when its rows carry the number of the transaction that wrote them (`types.Tx`), or when its ``info``
-says ``followed``. What a plan writes to is known from its statement, so that no repository can forget to tell. Telling
-comes after the commit; it carries no rows, and may come too often: whoever is told looks for himself.
+says ``followed``. Its info may also say of which topics it ``tells`` besides: by an insert, or by an update of certain
+columns, where others would wake those who wait in vain. What a plan writes to is known from its statement, so that no
+repository can forget to tell. Telling comes after the commit; it carries no rows, and may come too often: whoever is
+told looks for himself.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from functools import cache
-from typing import NoReturn
+from types import MappingProxyType
+from typing import Any, NoReturn
 
-from sqlalchemy import Table
+from sqlalchemy import Delete, Table, Update
 from sqlalchemy.sql.compiler import SQLCompiler
 
 from agentdb.engine.columns import generated
@@ -28,11 +31,38 @@ def followed(table: Table) -> bool:
     )
 
 
+@cache
+def told_by_insert(table: Table) -> frozenset[str]:
+    """Return the topics that a new row of a table is told of."""
+    own = {table.name} if followed(table) else set()
+    return frozenset(own | _told(table).keys())
+
+
+def _told(table: Table) -> Mapping[str, Collection[str]]:
+    """Return the topics that a table tells of besides its own, and the columns whose update tells of each."""
+    told: Mapping[str, Collection[str]] = table.info.get("tells", MappingProxyType({}))
+    return told
+
+
 def written(compiled: SQLCompiler) -> frozenset[str]:
-    """Return the followed tables that a statement writes to, within its WITH clauses too."""
-    statements = [compiled.statement, *(cte.element for cte in compiled.ctes or ())]
-    targets = {getattr(statement, "table", None) for statement in statements if getattr(statement, "is_dml", False)}
-    return frozenset(table.name for table in targets if isinstance(table, Table) and followed(table))
+    """Return the topics that a statement is told of, for what it writes to, within its WITH clauses too."""
+    topics: set[str] = set()
+    for statement in (compiled.statement, *(cte.element for cte in compiled.ctes or ())):
+        table = getattr(statement, "table", None)
+        if getattr(statement, "is_dml", False) and isinstance(table, Table):
+            topics |= _topics(statement, table, compiled)
+    return frozenset(topics)
+
+
+def _topics(statement: Any, table: Table, compiled: SQLCompiler) -> set[str]:
+    if not isinstance(statement, Update | Delete):
+        return {*told_by_insert(table)}
+    own = {table.name} if followed(table) else set()
+    if isinstance(statement, Delete):
+        return own
+    named: Collection[Any] = dict(statement._values or ()) or compiled.column_keys or ()  # noqa: SLF001 (it has no public name)
+    keys = {getattr(column, "key", column) for column in named}
+    return own | {topic for topic, columns in _told(table).items() if not keys.isdisjoint(columns)}
 
 
 def refuse_in_a_unit(topic: str) -> NoReturn:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-import struct
 from collections.abc import Mapping
 from typing import Any, Final
 
 import asyncpg
 import numpy as np
 
+from agentdb.engine.blobs import packed, unpacked
 from agentdb.engine.postgresql.errors import translate
 from agentdb.errors import AgentDBError, Unavailable
 
@@ -71,17 +71,12 @@ async def _speak_vector(connection: Driver) -> None:
     )
     if schema is not None:
         await connection.set_type_codec(
-            "vector", schema=schema, format="binary", encoder=_vector_bytes, decoder=_vector_array
+            "vector", schema=schema, format="binary", encoder=_vector_bytes, decoder=unpacked
         )
 
 
 def _vector_bytes(vector: Any) -> bytes:
-    array = np.asarray(vector, dtype=">f4")
-    return struct.pack(">HH", array.size, 0) + array.tobytes()
-
-
-def _vector_array(encoded: bytes) -> Any:
-    return np.frombuffer(encoded, dtype=">f4", offset=4).astype("<f4")
+    return vector if isinstance(vector, bytes) else packed(np.asarray(vector, dtype="<f4"))
 
 
 def _not_connected(error: Exception, arguments: Mapping[str, Any]) -> AgentDBError:

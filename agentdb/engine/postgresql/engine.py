@@ -27,7 +27,7 @@ from agentdb.engine.postgresql.server_clock import ServerClock
 from agentdb.engine.postgresql.transaction import PostgreSQLTransaction, changed
 from agentdb.engine.retrying import retrying
 from agentdb.engine.sharing import Sharing
-from agentdb.engine.watching import Watch, followed
+from agentdb.engine.watching import Watch, told_by_insert
 from agentdb.errors import AgentDBError, BadSettings
 from agentdb.keyring import Keyring
 
@@ -54,6 +54,7 @@ class PostgreSQL:
         self._limits = Limits(settings)
         self._pool = self._pool_over(arguments)
         self._replica = self._pool_over(replica) if replica is not None else None
+        self._over = partial(PostgreSQLTransaction, now=self.now, sessions=self.sessions, keyring=self.keyring)
         self._sharing = Sharing(self, joining=settings.joining)
         self._news = News(self._say, self._listener())
         self._answer = Answering(
@@ -204,14 +205,7 @@ class PostgreSQL:
         """Begin; commit when the block is left, roll back when an error leaves it."""
         pool = self._pool if writes or self._replica is None else self._replica
         connection = pool.take() or await pool.acquire()
-        transaction = PostgreSQLTransaction(
-            connection,
-            writes=writes,
-            now=self.now,
-            limits=self._limits.text() if self._pooler else "",
-            sessions=self.sessions,
-            keyring=self.keyring,
-        )
+        transaction = self._over(connection, writes=writes, limits=self._limits.text() if self._pooler else "")
         clean = False
         try:
             await transaction.begin()
@@ -238,6 +232,16 @@ class PostgreSQL:
 
         return await self._retrying(attempt)
 
+    async def outside(self, work: Work[R]) -> R:
+        """Run a script, each statement a transaction of its own, past any pooler and without a limit of time."""
+        connection = await connect(
+            {**self._settings.direct.connect_arguments(), "timeout": self._settings.connect_timeout_seconds}
+        )
+        try:
+            return await self._over(connection, writes=True, limits="").run(work)
+        finally:
+            await discard(connection)
+
     async def share(self, shared: Shared[C, R], call: C) -> R:
         """Answer a call, in one transaction with others of its kind."""
         return await self._sharing(shared, call)
@@ -257,8 +261,8 @@ class PostgreSQL:
             raise
         finally:
             self._pool.release(connection, clean=clean)
-        if stored and followed(table):
-            self._news.tell((table.name,))
+        if stored and (topics := told_by_insert(table)):
+            self._news.tell(topics)
         return stored
 
     async def stream(self, plan: Plan[T], parameters: Parameters, *, batch: int = 500) -> AsyncIterator[T]:

@@ -40,7 +40,10 @@ _CLASSES: Final[Mapping[str, tuple[type[AgentDBError], str]]] = {
     "53100": (Unavailable, "PostgreSQL's disk is full"),
     "53": (Unavailable, "PostgreSQL is out of a resource (connections, memory, disk); try later"),
     "54": (BadInput, "PostgreSQL refuses a value or statement of this size"),
-    "57014": (Unavailable, "the statement took too long and was ended (AGENTDB_STATEMENT_TIMEOUT_SECONDS)"),
+    "57014": (
+        Unavailable,
+        "the statement took too long and was ended, nothing of it is stored (AGENTDB_STATEMENT_TIMEOUT_SECONDS)",
+    ),
     "57": (Unavailable, "PostgreSQL is shutting down or starting up; try again"),
     "58": (Unavailable, "PostgreSQL met an error of its operating system"),
     "XX001": (DatabaseCorrupt, "PostgreSQL found a damaged page; restore a backup"),

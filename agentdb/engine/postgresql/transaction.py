@@ -19,7 +19,7 @@ from agentdb.engine.postgresql.copying import copy_rows
 from agentdb.engine.postgresql.errors import translate
 from agentdb.engine.sharing import alone
 from agentdb.engine.turns import Turns
-from agentdb.engine.watching import Watch, followed, refuse_in_a_unit
+from agentdb.engine.watching import Watch, refuse_in_a_unit, told_by_insert
 from agentdb.errors import AgentDBError, BadInput, ReadOnly
 from agentdb.keyring import Keyring
 
@@ -193,8 +193,7 @@ class PostgreSQLTransaction:
     async def insert_many(self, table: Table, rows: Iterable[Mapping[str, Any]]) -> int:
         """Insert rows by COPY, all or none."""
         self._only_if_writing(table.name, writes=True)
-        if followed(table):
-            self.tells.add(table.name)
+        self.tells |= told_by_insert(table)
         with self._turns.take():
             return await copy_rows(self._connection, table, rows, self.now())
 
@@ -214,6 +213,10 @@ class PostgreSQLTransaction:
                     yield compiled.make(row)
         except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError) as error:
             raise translate(error, plan, parameters) from error
+
+    async def outside(self, work: Work[R]) -> R:  # noqa: ARG002
+        """Refuse: this is a transaction."""
+        raise BadInput("no transaction may be around this call; make it on the database, after the unit")
 
     def watch(self, topic: str) -> AbstractAsyncContextManager[Watch]:
         """Refuse: what is new is not seen from within a transaction."""

@@ -16,6 +16,9 @@ from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.sql.compiler import SQLCompiler
 from sqlalchemy.sql.expression import FunctionElement
 
+# The indexes of single collections come and go with them (`agentdb.engine.vectors.indexing`).
+OF_COLLECTION: Final = "ix_vectors__of_collection_"
+
 # "index users.ix_users__role_id" → "CREATE INDEX ..."
 Description: TypeAlias = Mapping[str, str]
 
@@ -160,6 +163,7 @@ _POSTGRESQL: Final = (
     FROM pg_index x JOIN pg_class i ON i.oid = x.indexrelid JOIN pg_class c ON c.oid = x.indrelid
     WHERE {_OURS} AND c.relkind IN ('r', 'p')
         AND NOT EXISTS (SELECT FROM pg_constraint k WHERE k.conindid = x.indexrelid AND k.contype IN ('p', 'u', 'x'))
+        AND NOT starts_with(i.relname, '{OF_COLLECTION}')
     """,
     f"""
     SELECT 'trigger ' || c.relname || '.' || t.tgname,
@@ -180,6 +184,8 @@ def _sqlite(connection: Connection) -> Iterator[tuple[str, str]]:
     rows = connection.exec_driver_sql(
         "SELECT type, name, tbl_name, sql FROM sqlite_master"
         f" WHERE sql IS NOT NULL AND name NOT LIKE 'sqlite\\_%' ESCAPE '\\' AND tbl_name <> '{UNDESCRIBED}'"
+        # What a virtual table keeps its contents in is its module's affair.
+        " AND tbl_name NOT IN (SELECT name FROM pragma_table_list WHERE type = 'shadow')"
     )
     for kind, name, table, sql in rows:
         if kind == "table":

@@ -10,6 +10,9 @@ from sqlalchemy.engine.default import DefaultDialect
 from sqlalchemy.schema import ExecutableDDLElement
 
 from agentdb.engine.functions import next_change
+from agentdb.engine.schema.change_functions import NOTE
+from agentdb.engine.schema.fulltext_functions import SAID, WORDS
+from agentdb.engine.schema.vector_functions import FITS
 from agentdb.engine.spelling import Word
 
 _quote: Final = DefaultDialect().identifier_preparer.quote
@@ -94,7 +97,7 @@ def number_changes(table: Table) -> None:
         f"INSERT INTO sqlite_sequence (name, seq) VALUES ('{name}.tx', OLD.tx); END"
     )
     for trigger in (give, keep):
-        event.listen(table, "after_create", _on("sqlite", trigger))
+        event.listen(table, "after_create", on_database("sqlite", trigger))
 
 
 class Deletes(Enum):
@@ -120,10 +123,11 @@ def append_only(table: Table, deletes: Deletes) -> None:
     table.info["deletes"] = deletes
     for database, guards in (("postgresql", _postgresql_guards(table)), ("sqlite", _sqlite_guards(table))):
         for guard in guards.values():
-            event.listen(table, "after_create", _on(database, guard))
+            event.listen(table, "after_create", on_database(database, guard))
 
 
-def _on(database: str, statement: str) -> ExecutableDDLElement:
+def on_database(database: str, statement: str) -> ExecutableDDLElement:
+    """Return a statement that is run on one of the databases only."""
     # DDL fills in %-signs.
     return DDL(statement.replace("%", "%%")).execute_if(dialect=database)  # type: ignore[no-untyped-call]
 
@@ -233,11 +237,15 @@ $$
 FUNCTIONS: Final = {
     "agentdb_refuse_change()": _REFUSE_CHANGE.strip(),
     "agentdb_merge_patch(jsonb, jsonb)": _MERGE_PATCH.strip(),
+    "agentdb_words(text)": WORDS,
+    "agentdb_said(jsonb)": SAID,
+    "agentdb_vector_fits()": FITS,
+    "agentdb_note_change()": NOTE,
 }
 
 
 def ship_functions(metadata: MetaData) -> None:
     """Make the functions that PostgreSQL lacks before the tables, and drop them after."""
     for signature, body in FUNCTIONS.items():
-        event.listen(metadata, "before_create", _on("postgresql", body))
-        event.listen(metadata, "after_drop", _on("postgresql", f"DROP FUNCTION IF EXISTS {signature}"))
+        event.listen(metadata, "before_create", on_database("postgresql", body))
+        event.listen(metadata, "after_drop", on_database("postgresql", f"DROP FUNCTION IF EXISTS {signature}"))

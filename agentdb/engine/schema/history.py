@@ -19,6 +19,8 @@ from agentdb import clock
 from agentdb.engine.quantities import MomentType
 from agentdb.engine.schema.catalog import table_exists
 from agentdb.engine.schema.direct import prepare, verify
+from agentdb.engine.schema.fulltext import words_index
+from agentdb.engine.schema.renumbering import renumber
 from agentdb.errors import BadInput, BadSettings, SchemaMismatch
 
 if TYPE_CHECKING:
@@ -36,8 +38,11 @@ NO_ROW: Final = "schema_version has no row; restore a backup, or run `agentdb st
 _VERSIONED: Final = re.compile(r"(\d{4})_\w+\.py")
 # In words of their own, not the model's: a migration may meet the table as it once was.
 _READ: Final = text("SELECT version, revision, updated FROM schema_version WHERE id = 1").columns(updated=MomentType())
+# What else the row holds stays: it tells whose the database is.
 _WRITE: Final = text(
     "INSERT INTO schema_version (id, version, revision, created_at, updated) VALUES (1, :number, :revision, :now, :now)"
+    " ON CONFLICT (id) DO UPDATE"
+    " SET version = excluded.version, revision = excluded.revision, updated = excluded.updated"
 ).bindparams(bindparam("now", type_=MomentType()))
 
 
@@ -60,6 +65,7 @@ class Report:
     before: str | None  # None: the database had no schema
     after: str | None
     revisions: tuple[str, ...]  # that were applied, or taken back, in this order
+    renumbered: tuple[str, ...] = ()  # tables whose rows were numbered by another server: see `renumbering`
 
 
 @cache
@@ -126,7 +132,7 @@ def run(
                     alembic.revision(config, argument, autogenerate=True, rev_id=f"{this.expected + 1:04}")
     except CommandError as error:
         raise BadInput(f"{command} {argument!r}: {error}") from error
-    return Report(this.before, this.after, tuple(this.revisions))
+    return Report(this.before, this.after, tuple(this.revisions), this.renumbered)
 
 
 def configuration(history: Path) -> Config:
@@ -152,14 +158,21 @@ class Run:
     before: str | None = None
     after: str | None = None
     revisions: list[str] = field(default_factory=list)
+    renumbered: tuple[str, ...] = ()
 
-    def concerns(self, _item: object, name: str | None, kind: str, *_: object) -> bool:
+    def concerns(self, item: object, name: str | None, kind: str, *_: object) -> bool:
         """Tell whether a new migration may speak of something: tables of others are left alone.
 
-        So are, on SQLite, the indexes that Alembic cannot read back from there: it would make each of them anew.
+        So are what belongs to the other database; on SQLite, the indexes that Alembic cannot read back from there: it
+        would make each of them anew; and everywhere those of words, of which the metadata knows nothing.
         """
         if kind == "table":
             return name in self.metadata.tables
+        only = getattr(item, "_ddl_if", None)
+        if only is not None and only.dialect != self.connection.dialect.name:
+            return False
+        if name in {words_index(table.name) for table in self.metadata.tables.values() if "searchable" in table.info}:
+            return False
         return kind != "index" or self.connection.dialect.name != "sqlite" or name not in _unreadable(self.metadata)
 
     def begin(self) -> None:
@@ -182,14 +195,17 @@ class Run:
         self.after = revision
         if not self.connection.scalar(select(table_exists("schema_version", self.schema))):
             return
-        self.connection.execute(text("DELETE FROM schema_version"))
-        if revision is not None:
+        if revision is None:
+            self.connection.execute(text("DELETE FROM schema_version"))
+        else:
             self.connection.execute(_WRITE, {"number": int(revision), "revision": revision, "now": clock.now()})
 
     def finish(self, heads: Collection[str]) -> None:
-        """Within the transaction, after all migrations: see that rows still refer to rows."""
+        """Within the transaction, after all migrations: see that rows still refer to rows, and can be followed."""
         if self.command == "stamp":
             self._note(max(heads, default=None))  # also where Alembic found nothing to do
+        if self.command == "upgrade":
+            self.renumbered = renumber(self.connection, self.metadata)
         verify(self.connection)
 
 

@@ -9,6 +9,8 @@ from typing import Final
 
 from sqlalchemy import Connection
 
+from agentdb.engine.schema.fulltext import drop_words
+
 _END: Final = re.compile(r";[ \t]*\n(?:[ \t]*\n)+|;\s*\Z")
 
 
@@ -52,6 +54,7 @@ def drop_tables(connection: Connection, tables: Sequence[str]) -> None:
     """Drop tables that may refer to one another, but to which no other table refers."""
     if connection.dialect.name == "sqlite":
         for table in reversed(tables):
+            drop_words(connection, table)
             connection.exec_driver_sql(f"DROP TABLE {table}")
     else:
         connection.exec_driver_sql(f"DROP TABLE {', '.join(tables)}")

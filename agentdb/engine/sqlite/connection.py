@@ -17,6 +17,9 @@ from agentdb.engine.connection import Step, Want, Work
 from agentdb.engine.dialects import SQLITE
 from agentdb.engine.plan import Compiled, Plan
 from agentdb.engine.sqlite.errors import translate
+from agentdb.engine.sqlite.functions import add_functions
+from agentdb.engine.sqlite.vectors import add_vector_functions
+from agentdb.engine.vectors.matrices import Matrices
 from agentdb.errors import AgentDBError, BadSettings, Unavailable
 
 T = TypeVar("T")
@@ -43,18 +46,22 @@ class SQLiteConnection:
 
     @classmethod
     async def open(
-        cls, path: Path, pragmas: Mapping[str, Any], *, limit_seconds: float | None = None
+        cls, path: Path, pragmas: Mapping[str, Any], matrices: Matrices, *, limit_seconds: float | None = None
     ) -> SQLiteConnection:
         """Open a connection.
 
-        Args: limit_seconds: how long one hop may take before it is ended; None, for a writer: never.
+        Args:
+            path: of the file.
+            pragmas: what it is set to.
+            matrices: of the vectors in this file.
+            limit_seconds: how long one hop may take before it is ended; None, for a writer: never.
         """
         driver = aiosqlite.connect(path, isolation_level=None, cached_statements=STATEMENTS_KEPT)
         driver._thread.daemon = True  # noqa: SLF001 (as SQLAlchemy does: a forgotten close must not hold the interpreter)
         try:
             await driver
             connection = cls(driver, limit_seconds=limit_seconds)
-            await connection.hop(lambda raw: connection._prepare(raw, pragmas))
+            await connection.hop(lambda raw: connection._prepare(raw, pragmas, matrices))
         except (sqlite3.Error, ValueError) as error:
             driver.stop()
             raise translate(error) from error
@@ -63,8 +70,10 @@ class SQLiteConnection:
             raise
         return connection
 
-    def _prepare(self, raw: sqlite3.Connection, pragmas: Mapping[str, Any]) -> None:
+    def _prepare(self, raw: sqlite3.Connection, pragmas: Mapping[str, Any], matrices: Matrices) -> None:
         apply_pragmas(raw, pragmas)
+        add_functions(raw)
+        add_vector_functions(raw, matrices, publish="query_only" in pragmas)
         if self._limit is not None:
             raw.set_progress_handler(self._overdue, STEPS_BETWEEN_LOOKS)
 

@@ -32,7 +32,8 @@ from agentdb.engine.sqlite.inline import Inline, open_inline
 from agentdb.engine.sqlite.transaction import SQLiteTransaction
 from agentdb.engine.sqlite.watching import News
 from agentdb.engine.sqlite.writing import Write
-from agentdb.engine.watching import Watch, followed
+from agentdb.engine.vectors.matrices import Matrices
+from agentdb.engine.watching import Watch, told_by_insert
 from agentdb.errors import BadSettings
 from agentdb.keyring import Keyring
 
@@ -64,6 +65,7 @@ class SQLite:
         self._template = template
         self._in_memory = path is None
         self._path = path or Path()
+        self._matrices = Matrices()
         limit = settings.statement_timeout_seconds
         self._writers = self._pool(partial(self._connect, "writer", None), 1)
         self._readers = self._pool(partial(self._connect, "reader", limit), settings.sqlite_readers)
@@ -84,7 +86,7 @@ class SQLite:
         )
 
     async def _connect(self, kind: Any, limit_seconds: float | None) -> SQLiteConnection:
-        return await SQLiteConnection.open(self._path, self._pragmas(kind), limit_seconds=limit_seconds)
+        return await SQLiteConnection.open(self._path, self._pragmas(kind), self._matrices, limit_seconds=limit_seconds)
 
     def _pragmas(self, kind: Any) -> dict[str, str | int]:
         synchronous = "OFF" if self._in_memory else self._settings.sqlite_synchronous.upper()
@@ -194,6 +196,8 @@ class SQLite:
         tells: set[str] = set()
         return await self._write(Write(lambda raw: thread.run_script(raw, work, now, tells), single=False, tells=tells))
 
+    outside = run  # there is one writer, and nothing that it may not do in a transaction
+
     async def share(self, shared: Shared[C, R], call: C) -> R:
         """Answer a call, in one transaction with others of its kind."""
         return await self._sharing(shared, call)
@@ -204,7 +208,7 @@ class SQLite:
         if not given:
             return 0
         records = await writing.prepared(table, given, clock.now())
-        tells = (table.name,) if followed(table) else ()
+        tells = told_by_insert(table)
         work = partial(writing.insert_rows, table=table, given=given, records=records)
         return await self._write(Write(work, single=False, tells=tells))
 
@@ -290,8 +294,5 @@ class SQLite:
 
     def state(self) -> dict[str, int]:
         """Return how the connections are doing."""
-        return {
-            "in_use": self._readers.in_use + self._writers.in_use,
-            "waiting": self._readers.waiting + self._writers.waiting,
-            "size": self._settings.sqlite_readers + 1,
-        }
+        in_use, waiting = self._readers.in_use + self._writers.in_use, self._readers.waiting + self._writers.waiting
+        return {"in_use": in_use, "waiting": waiting, "size": self._settings.sqlite_readers + 1}

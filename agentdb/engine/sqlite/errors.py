@@ -102,6 +102,8 @@ def _constraint(  # noqa: PLR0911 (one return for each kind of violation)
             return violations.required(table, told.rpartition(".")[2])
         case "SQLITE_CONSTRAINT_CHECK":
             return violations.refused(table, told)
+        case "SQLITE_CONSTRAINT_TRIGGER" if told.startswith("ck_"):  # a check that asks another table
+            return violations.refused(table, told)
         case "SQLITE_CONSTRAINT_TRIGGER":
             # ON DELETE RESTRICT is a trigger of SQLite's own.
             if table is not None and plan is not None and isinstance(plan.statement, Delete):

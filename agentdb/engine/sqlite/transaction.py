@@ -23,7 +23,7 @@ from agentdb.engine.sqlite import writing
 from agentdb.engine.sqlite.connection import SQLiteConnection
 from agentdb.engine.sqlite.errors import translate
 from agentdb.engine.turns import Turns
-from agentdb.engine.watching import Watch, followed, refuse_in_a_unit
+from agentdb.engine.watching import Watch, refuse_in_a_unit, told_by_insert
 from agentdb.errors import AgentDBError, BadInput, ReadOnly
 from agentdb.keyring import Keyring
 
@@ -142,8 +142,7 @@ class SQLiteTransaction:
             return 0
         if not self._writes:
             raise ReadOnly(f"{table.name} is written to, and this unit only reads; open it with write()")
-        if followed(table):
-            self.tells.add(table.name)
+        self.tells |= told_by_insert(table)
         with self._turns.failing():
             records = await writing.prepared(table, given, self.now())
         return await self._hop(lambda raw: writing.insert_rows(raw, table, given, records))
@@ -157,6 +156,10 @@ class SQLiteTransaction:
         while rows := await self._hop(lambda _raw: cursor.fetchmany(batch)):
             for row in rows:
                 yield compiled.make(row)
+
+    async def outside(self, work: Work[R]) -> R:  # noqa: ARG002
+        """Refuse: this is a transaction."""
+        raise BadInput("no transaction may be around this call; make it on the database, after the unit")
 
     def watch(self, topic: str) -> AbstractAsyncContextManager[Watch]:
         """Refuse: what is new is not seen from within a transaction."""
