@@ -13,6 +13,7 @@ from agentdb.hub import HubRepositories
 from agentdb.hub.filing.folder import Folder
 from agentdb.hub.masking import KnownSecrets
 from agentdb.integration import IntegrationRepositories
+from agentdb.knowledge import KnowledgeRepositories
 from agentdb.reports import Reports
 from agentdb.supervisor import SupervisorRepositories
 from agentdb.supervisor.key_use import KeyUses
@@ -61,6 +62,11 @@ class Aggregates:
     def conversation(self) -> ConversationRepositories:
         """What was said."""
         return ConversationRepositories(self._over, most=self._most)
+
+    @cached_property
+    def knowledge(self) -> KnowledgeRepositories:
+        """What is remembered."""
+        return KnowledgeRepositories(self._over, most=self._most)
 
     @cached_property
     def execution(self) -> ExecutionRepositories:

@@ -6,7 +6,7 @@ differs); 2, not done. Errors are one line on the standard error.
 
 from __future__ import annotations
 
-from agentdb.cli import conversations, grants, imports, keys, reports, schema, seed
+from agentdb.cli import conversations, embed, grants, imports, keys, reports, schema, seed
 from agentdb.cli.application import app
 
-__all__ = ["app", "conversations", "grants", "imports", "keys", "reports", "schema", "seed"]
+__all__ = ["app", "conversations", "embed", "grants", "imports", "keys", "reports", "schema", "seed"]

@@ -75,6 +75,8 @@ def new_revision(
 
 
 def _tell(report: migrating.Report) -> None:
+    if report.renumbered:
+        say(f"the database comes from another server: followers begin anew; renumbered {', '.join(report.renumbered)}")
     if report.before == report.after:
         say(f"nothing to do: the schema is at {report.after or 'nothing'}")
     else:

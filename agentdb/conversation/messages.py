@@ -11,13 +11,14 @@ from agentdb.conversation.living import missing
 from agentdb.conversation.models import Message, MessageRole
 from agentdb.conversation.readers import MessageReader, missing_message
 from agentdb.conversation.reading import THERE
+from agentdb.conversation.searching import MessageSearch
 from agentdb.errors import AgentDBError, BadInput, StaleVersion
 
 # What appending gives a message, and nobody changes.
 _GIVEN: Final = frozenset({"id", "conversation_id", "position", "parent_id"})
 
 
-class Messages(MessageReader):
+class Messages(MessageReader, MessageSearch):
     """What was said, in order: positions count from 1 in each conversation, without gaps, whoever writes.
 
     Wherever ``user_id`` is given, the conversation is that user's; somebody else's is NotFound.

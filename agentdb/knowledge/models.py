@@ -8,7 +8,11 @@ from sqlalchemy import CheckConstraint, Index, UniqueConstraint
 from sqlalchemy.orm import Mapped, mapped_column, relationship
 
 from agentdb.base import Entity, Mutable
-from agentdb.engine.schema.ddl import contents_index, descending_index
+from agentdb.engine.schema.ddl import contents_index, descending_index, partial_index
+from agentdb.engine.schema.fulltext import searchable
+from agentdb.engine.schema.vectors import fit_collections
+from agentdb.engine.vectors.indexing import IndexKind
+from agentdb.engine.vectors.ranking import Distance
 from agentdb.owners import Owner
 from agentdb.types import (
     CASCADE,
@@ -29,14 +33,6 @@ from agentdb.types import (
     whole,
     words,
 )
-
-
-class Distance(StrEnum):
-    """How near two vectors are."""
-
-    cosine = auto()
-    l2 = auto()
-    inner_product = auto()
 
 
 class ProcessingStatus(StrEnum):
@@ -64,6 +60,8 @@ class VectorCollection(Mutable, Entity):
     dimension: Mapped[int] = whole(bits=32)
     distance: Mapped[Distance] = choice(Distance, Distance.cosine)
     embedding_model: Mapped[Name | None]
+    index_kind: Mapped[IndexKind | None] = choice(IndexKind)  # None: each vector is looked at
+    revision: Mapped[int] = whole(0)  # of its vectors, as SQLite counts them: see engine.schema.vectors
 
     vectors: Mapped[list[Vector]] = relationship(back_populates="collection", lazy="raise", passive_deletes="all")
 
@@ -73,8 +71,13 @@ class Vector(Mutable, Entity):
 
     __tablename__ = "vectors"
     __table_args__ = (
+        # serves what a caller knows by a name of its own, and keeps it single
+        UniqueConstraint("collection_id", "external_id"),
         # serves a resource's pieces, in order
         Index(None, "resource_id", "order"),
+        # serves searches among few of a collection's vectors
+        contents_index("ix_vectors__tags", "tags"),
+        contents_index("ix_vectors__metadata", "metadata"),
     )
     __owner__ = Owner.first_of(
         Owner.via("collection_id", "vector_collections"),
@@ -88,9 +91,11 @@ class Vector(Mutable, Entity):
     resource_id: Mapped[int | None] = ref("resources.id", CASCADE, index=False)
     tool_id: Mapped[int | None] = ref("tools.id", SET_NULL)
     order: Mapped[int] = whole(0)
+    external_id: Mapped[Name | None]  # what the caller knows it by
     content: Mapped[str] = words("")
-    embedding: Mapped[Vec | None]  # as long as the collection's dimension
+    tags: Mapped[Json] = json(list)
     metadata_: Mapped[Json] = json(dict, "metadata")
+    embedding: Mapped[Vec | None]  # as long as the collection's dimension
 
     collection: Mapped[VectorCollection | None] = relationship(back_populates="vectors", lazy="raise")
 
@@ -101,7 +106,9 @@ class Memory(Mutable, Entity):
     __tablename__ = "memories"
     __table_args__ = (
         # serves what an agent remembers, newest first
-        descending_index("ix_memories__agent_id_created_at", "agent_id", "created_at DESC"),
+        descending_index("ix_memories__agent_id_created_at_id", "agent_id", "created_at DESC", "id DESC"),
+        # serves memories by tag
+        contents_index("ix_memories__tags", "tags"),
     )
     __owner__ = Owner.first_of(Owner.by("user_id"), Owner.via("agent_id", "agents"))
 
@@ -112,6 +119,7 @@ class Memory(Mutable, Entity):
     content: Mapped[Prose]
     embedding: Mapped[Vec | None]
     embedding_model: Mapped[Name | None]
+    embedding_version: Mapped[Name | None]
     tags: Mapped[Json] = json(list)
     metadata_: Mapped[Json] = json(dict, "metadata")
     provenance: Mapped[Json] = json(dict)
@@ -125,12 +133,20 @@ class KnowledgeBase(Mutable, Entity):
     __table_args__ = (
         # serves documents by tag
         contents_index("ix_knowledge_base__tags", "tags"),
+        # serves a document's chunks in order, and its deletion
+        UniqueConstraint("parent_document_id", "chunk_index"),
+        # serves a user's documents, newest first, and the user's deletion
+        descending_index("ix_knowledge_base__user_id_created_at_id", "user_id", "created_at DESC", "id DESC"),
+        # serves the claim of what waits to be processed
+        partial_index("ix_knowledge_base__waiting", "available_at", "id", where="processing_status = 'pending'"),
+        # serves the claim of what a worker left behind
+        partial_index("ix_knowledge_base__leases", "lease_expires_at", where="processing_status = 'processing'"),
     )
     __owner__ = Owner.by("user_id")
 
     id: Mapped[Key]
     uuid: Mapped[Uuid]
-    user_id: Mapped[int] = ref("users.id", CASCADE)
+    user_id: Mapped[int] = ref("users.id", CASCADE, index=False)
     title: Mapped[Prose]
     content: Mapped[Prose]
     content_type: Mapped[Name | None]
@@ -138,18 +154,21 @@ class KnowledgeBase(Mutable, Entity):
     tags: Mapped[Json] = json(list)
     metadata_: Mapped[Json] = json(dict, "metadata")
     embedding: Mapped[Vec | None] = vector(1536)
+    embedding_model: Mapped[Name | None]
+    embedding_version: Mapped[Name | None]
     chunk_index: Mapped[int] = whole(0, 32)
     total_chunks: Mapped[int] = whole(1, 32)
-    parent_document_id: Mapped[int | None] = ref("knowledge_base.id", CASCADE)
+    parent_document_id: Mapped[int | None] = ref("knowledge_base.id", CASCADE, index=False)
     processing_status: Mapped[ProcessingStatus] = choice(ProcessingStatus, ProcessingStatus.pending)
     attempts: Mapped[int] = whole(0, 32)
     error: Mapped[Prose | None]
+    available_at: Mapped[Moment | None]  # of one that is pending: not to be claimed before
     claimed_by: Mapped[Name | None]
     lease_expires_at: Mapped[Moment | None]
     s3_key: Mapped[Prose | None]
     s3_bucket: Mapped[Prose | None]
     file_size: Mapped[Whole | None]  # bytes
-    content_hash: Mapped[Digest | None]
+    content_hash: Mapped[Digest | None]  # of the content that is embedded, or to be
 
     chunks: Mapped[list[KnowledgeBase]] = relationship(
         back_populates="document", lazy="raise", passive_deletes="all", order_by="KnowledgeBase.chunk_index"
@@ -157,3 +176,8 @@ class KnowledgeBase(Mutable, Entity):
     document: Mapped[KnowledgeBase | None] = relationship(
         back_populates="chunks", lazy="raise", remote_side="KnowledgeBase.id"
     )
+
+
+searchable(Memory, "content")
+searchable(KnowledgeBase, "title", "content")
+fit_collections(Vector)
