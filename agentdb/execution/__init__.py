@@ -12,6 +12,7 @@ from agentdb.engine.connection import Connection
 from agentdb.execution.agent_sessions import AgentSessions
 from agentdb.execution.executions import Executions
 from agentdb.execution.node_logs import NodeLogs
+from agentdb.execution.workflows import Workflows
 from agentdb.repository import MOST, Aggregate
 
 
@@ -24,6 +25,11 @@ class ExecutionRepositories(Aggregate):
     def __init__(self, connection: Connection, *, most: int = MOST, in_unit: bool = False) -> None:
         super().__init__(connection, most=most)
         self._in_unit = in_unit
+
+    @cached_property
+    def workflows(self) -> Workflows:
+        """Graphs of steps."""
+        return Workflows(self.connection, most=self.most)
 
     @cached_property
     def executions(self) -> Executions:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
-from sqlalchemy import Table, bindparam, select, update
+from sqlalchemy import Table, bindparam, select
 
 from agentdb.catalog.models import Agent
 from agentdb.conversation.models import Conversation
@@ -16,6 +16,7 @@ from agentdb.engine.functions import among
 from agentdb.engine.plan import Plan
 from agentdb.engine.quantities import WholeType
 from agentdb.engine.statements import insert_one
+from agentdb.execution.linking import LINK
 from agentdb.execution.models import AgentSession, AgentSessionStatus
 from agentdb.types import uuid7
 
@@ -39,68 +40,101 @@ class Adopted:
     """What became of a batch of conversations.
 
     Attributes:
-        examined: how many were looked at: conversations without a session.
+        examined: how many were looked at: conversations without a session. It is the sum of the four behind it.
         created: how many got one.
+        of_nobody: how many name no agent, and so need none.
+        begun: how many had one, which was taken from them: they stay without.
         left_out: those that name an agent there is not.
         last: the id of the last one that was looked at; None: there was none, and it is done.
     """
 
     examined: int
     created: int
+    of_nobody: int
+    begun: int
     left_out: Sequence[LeftOut]
     last: int | None
 
 
-LINK: Final = Plan[None](
-    update(_conversations)
-    .where(_conversations.c.id == of(_conversations.c.id, "conversation_id"))
-    .values(session_id=of(_conversations.c.session_id)),
-    name="agent_sessions: link",
-)
-# Whoever else does the same waits for the lock, and then finds the session there.
-_NEXT: Final = Plan[Conversation](
-    select(Conversation)
-    .where(
-        _conversations.c.id > of(_conversations.c.id, "after"),
-        _conversations.c.session_id.is_(None),
-        _conversations.c.deleted_at.is_(None),
+@dataclass(frozen=True, slots=True)
+class _Found:
+    """A batch of conversations, and those of them that are to have a session, with the agents they name."""
+
+    rows: Sequence[Conversation]
+    taken: Sequence[tuple[Conversation, int]]
+    of_nobody: int
+    begun: int
+    left_out: Sequence[LeftOut]
+
+    def adopted(self, created: int) -> Adopted:
+        last = self.rows[-1].id if self.rows else None
+        return Adopted(len(self.rows), created, self.of_nobody, self.begun, self.left_out, last)
+
+
+def _next_plan(*, lock: bool) -> Plan[Conversation]:
+    statement = (
+        select(Conversation)
+        .where(
+            _conversations.c.id > of(_conversations.c.id, "after"),
+            _conversations.c.session_id.is_(None),
+            _conversations.c.deleted_at.is_(None),
+        )
+        .order_by(_conversations.c.id)
+        .limit(bindparam("limit", type_=WholeType()))
     )
-    .order_by(_conversations.c.id)
-    .limit(bindparam("limit", type_=WholeType()))
-    .with_for_update(key_share=True),
-    name="agent_sessions.adopt: conversations",
-    rows=Conversation,
-)
-_KNOWN: Final = Plan[int](
-    select(_agents.c.id).where(among(_agents.c.id, "ids")).with_for_update(read=True, key_share=True),
-    name="agent_sessions.adopt: agents",
-)
+    if lock:  # whoever else does the same waits for it, and then finds the session there
+        statement = statement.with_for_update(key_share=True)
+    return Plan(statement, name="agent_sessions.adopt: conversations", rows=Conversation)
+
+
+def _known_plan(*, lock: bool) -> Plan[int]:
+    statement = select(_agents.c.id).where(among(_agents.c.id, "ids"))
+    if lock:  # none of them is removed before its sessions are there
+        statement = statement.with_for_update(read=True, key_share=True)
+    return Plan(statement, name="agent_sessions.adopt: agents")
+
+
+_NEXT: Final = {lock: _next_plan(lock=lock) for lock in (False, True)}
+_KNOWN: Final = {lock: _known_plan(lock=lock) for lock in (False, True)}
 _STARTED_ALREADY: Final = Plan[int](
     select(_sessions.c.conversation_id).where(among(_sessions.c.conversation_id, "ids")),
     name="agent_sessions.adopt: sessions",
 )
 
 
+def adoptable(after: int, limit: int) -> Script[Adopted]:
+    """Within a script: tell what `adopted` would do; nothing is written or locked."""
+    found = yield from _found(after, limit, lock=False)
+    return found.adopted(len(found.taken))
+
+
 def adopted(after: int, limit: int) -> Script[Adopted]:
     """Within a script: give conversations that name an agent a session that is completed."""
-    found = yield from every(_NEXT, after=after, limit=limit)
-    if not found:
-        return Adopted(0, 0, (), None)
-    named = {row.id: agent for row in found if (agent := _agent_of(row)) is not None}
-    whole = {agent for agent in named.values() if type(agent) is int}
-    known = set((yield from every(_KNOWN, ids=sorted(whole))))
+    found = yield from _found(after, limit, lock=True)
+    sessions = yield from each(insert_one(AgentSession), [_session_of(row, agent) for row, agent in found.taken])
+    links = [{"conversation_id": row.conversation_id, "session_id": row.id} for row in sessions if row is not None]
+    yield from each(LINK, links)
+    return found.adopted(len(links))
+
+
+def _found(after: int, limit: int, *, lock: bool) -> Script[_Found]:
+    rows = yield from every(_NEXT[lock], after=after, limit=limit)
+    if not rows:
+        return _Found((), (), 0, 0, ())
+    named = {row.id: agent for row in rows if (agent := _agent_of(row)) is not None}
+    known = set((yield from every(_KNOWN[lock], ids=sorted({agent for agent in named.values() if type(agent) is int}))))
     # Those whose session was started there, and then linked to another conversation or to none.
     begun = set((yield from every(_STARTED_ALREADY, ids=sorted(named))))
-    taken = [row for row in found if named.get(row.id) in known and row.id not in begun]
-    rows = yield from each(insert_one(AgentSession), [_session_of(row, named[row.id]) for row in taken])
-    links = [{"conversation_id": row.conversation_id, "session_id": row.id} for row in rows if row is not None]
-    yield from each(LINK, links)
-    left_out = [
-        LeftOut(row.id, f"there is no agent {named[row.id]!r}")
-        for row in found
-        if row.id in named and named[row.id] not in known
-    ]
-    return Adopted(len(found), len(links), left_out, found[-1].id)
+    taken, left_out = [], []
+    for row in rows:
+        agent = named.get(row.id)
+        if agent is None or row.id in begun:
+            continue
+        if isinstance(agent, int) and agent in known:
+            taken.append((row, agent))
+        else:
+            left_out.append(LeftOut(row.id, f"there is no agent {agent!r}"))
+    return _Found(rows, taken, len(rows) - len(named), len(begun), left_out)
 
 
 def _agent_of(row: Conversation) -> int | str | None:
@@ -116,7 +150,7 @@ def _agent_of(row: Conversation) -> int | str | None:
     return text[:100]
 
 
-def _session_of(row: Conversation, agent: Any) -> dict[str, Any]:
+def _session_of(row: Conversation, agent: int) -> dict[str, Any]:
     context = row.metadata_.get("agent_context") if isinstance(row.metadata_, dict) else None
     ended = row.last_message_at or row.updated_at
     return {

@@ -4,38 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from functools import partial
-from typing import Any, Final
+from typing import Any
 
-from sqlalchemy import Table, select
-
-from agentdb.conversation.models import Conversation
-from agentdb.engine.asked import is_text, lasting
-from agentdb.engine.columns import of
-from agentdb.engine.connection import Script, count, one
-from agentdb.engine.plan import Plan
+from agentdb.engine.asked import is_text
 from agentdb.engine.statements import insert_one
 from agentdb.errors import AgentDBError, BadInput, InvalidTransition, NotFound, StaleVersion
-from agentdb.execution.adopting import LINK, Adopted, adopted
+from agentdb.execution.linking import linked, started
 from agentdb.execution.models import AgentSession, AgentSessionStatus
-from agentdb.execution.moving import CHECKPOINT, COUNT, EXPIRE, PATCH, PRESENT, move_plan
-from agentdb.execution.session_lists import SessionLists
-from agentdb.repository import capped
-
-_conversations: Final[Table] = Conversation.__table__  # type: ignore[assignment]
-
-_LOCK_CONVERSATION: Final = Plan[int](
-    select(_conversations.c.id)
-    .where(
-        _conversations.c.id == of(_conversations.c.id, "conversation_id"),
-        _conversations.c.user_id == of(_conversations.c.user_id),
-        _conversations.c.deleted_at.is_(None),
-    )
-    .with_for_update(key_share=True),
-    name="agent_sessions.start: conversation",
-)
+from agentdb.execution.moving import CHECKPOINT, COUNT, PATCH, PRESENT, marked, move_plan
+from agentdb.execution.session_upkeep import SessionUpkeep
 
 
-class AgentSessions(SessionLists):
+class AgentSessions(SessionUpkeep):
     """Agents at work for users.
 
     Wherever ``user_id`` is given to find one, somebody else's is NotFound. ``version`` counts changes of the status:
@@ -83,7 +63,19 @@ class AgentSessions(SessionLists):
         }
         if conversation_id is None:
             return self._there(await self.connection.fetch_one(insert_one(AgentSession), values))
-        return self._there(await self.connection.run(partial(_started, values)))
+        return self._there(await self.connection.run(partial(started, values)))
+
+    async def link(self, session_id: int, conversation_id: int, *, user_id: int | None = None) -> AgentSession:
+        """Go on with a session in a conversation of the same user, and return it; both then refer to each other.
+
+        A conversation that it was in before has no session then. Those that were in this one are still listed by
+        `of_conversation`.
+
+        Raises: NotFound for a session that is not there, or a conversation that is not its user's, or was deleted.
+        Cost: one transaction of five statements.
+        """
+        row = await self.connection.run(partial(linked, session_id, conversation_id, user_id))
+        return self._there(row)
 
     async def pause(self, session_id: int, **how: Any) -> AgentSession:
         """Pause a running session, and return it.
@@ -123,7 +115,7 @@ class AgentSessions(SessionLists):
         Cost: one statement, longer the more checkpoints there are: they are one value of the row.
         """
         now = self.connection.now()
-        values = {"session_id": session_id, "user_id": user_id, "now": now, "checkpoint": _marked("state", state, now)}
+        values = {"session_id": session_id, "user_id": user_id, "now": now, "checkpoint": marked("state", state, now)}
         number = await self.connection.fetch_one(CHECKPOINT, values)
         if number is None:
             raise await self._refusal(session_id, user_id, "takes no checkpoint")
@@ -174,37 +166,6 @@ class AgentSessions(SessionLists):
         """Tell that a live session is at work, so that it does not expire, and return it; otherwise as `record`."""
         return await self.record(session_id, user_id=user_id)
 
-    async def expire(self, idle_seconds: float, *, limit: int = 1_000) -> int:
-        """Let live sessions fail that have been silent for too long, and return how many; `resume` recovers each.
-
-        Any number of processes may do so at once: each takes others. Call it until it returns 0.
-
-        Args: idle_seconds: for how long; limit: how many at most, so that the transaction stays short.
-        Cost: one statement, by ix_agent_sessions__live.
-        """
-        now = self.connection.now()
-        values = {
-            "before": now - lasting(idle_seconds, "idle_seconds"),
-            "to": AgentSessionStatus.failed,
-            "error": _marked("error", f"nothing happened for {idle_seconds} seconds", now),
-            "limit": capped(limit, self.most),
-            "now": now,
-        }
-        return len(await self.connection.fetch_all(EXPIRE, values))
-
-    async def adopt(self, *, after: int = 0, limit: int = 500) -> Adopted:
-        """Give the next conversations without a session one that is completed, and tell what was done.
-
-        A conversation is taken that is not deleted, has no session, and names an agent: by its ``agent_id``, or in its
-        metadata. The session has its times, the metadata's ``agent_context``, and both refer to each other. Begun again
-        at any point, nothing is made twice.
-
-        Args: after: the ``last`` of the batch before; limit: how many conversations are looked at.
-        Cost: one transaction of three reads and two statements for each session it makes.
-        """
-        limit = capped(limit, self.most)
-        return await self.connection.run(partial(adopted, after, limit))
-
     async def _move(
         self,
         session_id: int,
@@ -218,9 +179,9 @@ class AgentSessions(SessionLists):
         now = self.connection.now()
         values: dict[str, Any] = {"session_id": session_id, "user_id": user_id, "to": to, "now": now}
         if checkpoint is not None:
-            values["checkpoint"] = _marked("state", checkpoint, now)
+            values["checkpoint"] = marked("state", checkpoint, now)
         if error is not None:
-            values["error"] = _marked("error", error, now)
+            values["error"] = marked("error", error, now)
         plan = move_plan(to, checkpoint=checkpoint is not None, error=error is not None)
         row: AgentSession | None = await self.connection.fetch_one(
             plan, {**values, "expected_version": expected_version}
@@ -243,22 +204,7 @@ class AgentSessions(SessionLists):
         return InvalidTransition(f"agent session {session_id} is {present.status} and {what}")
 
 
-def _started(values: dict[str, Any]) -> Script[AgentSession | None]:
-    conversation_id = values["conversation_id"]
-    found = yield from one(_LOCK_CONVERSATION, conversation_id=conversation_id, user_id=values["user_id"])
-    if found is None:
-        raise NotFound(f"user {values['user_id']} has no conversation {conversation_id}")
-    session: AgentSession | None = yield from one(insert_one(AgentSession), **values)
-    if session is not None:
-        yield from count(LINK, conversation_id=conversation_id, session_id=session.id)
-    return session
-
-
 def _object(value: Any, what: str) -> dict[str, Any]:
     if not isinstance(value, Mapping):
         raise BadInput(f"{what} is a JSON object, not {type(value).__name__}")
     return dict(value)
-
-
-def _marked(what: str, value: Any, now: Any) -> dict[str, Any]:
-    return {"at": now.isoformat(timespec="microseconds"), what: value}

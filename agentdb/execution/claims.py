@@ -25,13 +25,14 @@ from agentdb.execution.finishing import (
 from agentdb.execution.models import Execution, ExecutionStatus
 from agentdb.execution.records import Backoff, Beat, Claim, Dice, Turn
 from agentdb.execution.standing import STANDING, Standing, held, refused
-from agentdb.repository import Repository, capped
+from agentdb.guarded import Guarded
+from agentdb.repository import capped
 
 LEASE_SECONDS: Final = 60.0
 BACKOFF: Final = Backoff()
 
 
-class Claims(Repository[Execution]):
+class Claims(Guarded[Execution]):
     """The executions of queues, as workers see them."""
 
     model = Execution

@@ -17,7 +17,7 @@ from agentdb.engine.plan import Plan
 from agentdb.engine.watching import Watch
 from agentdb.errors import AgentDBError, Unavailable
 from agentdb.execution.claiming import OF_QUEUE, URGENCY, WAITS
-from agentdb.execution.models import ExecutionStatus
+from agentdb.execution.models import CHANGED, WAITING, ExecutionStatus
 from agentdb.execution.queued import Queued
 from agentdb.execution.records import Claim, Hold
 from agentdb.execution.standing import executions, is_now
@@ -73,6 +73,11 @@ class Terms:
     lease_seconds: float
     fair: bool
     most_running: int | None
+
+    @property
+    def topic(self) -> str:
+        """What wakes it: what may be claimed; with a limit also what makes room."""
+        return WAITING if self.most_running is None else CHANGED
 
 
 class Desk:
@@ -175,7 +180,8 @@ class Desk:
             vain = False
             moments = [moment for moment in (due.available_at, due.lease_expires_at) if moment is not None]
             seconds = [max((moment - now).total_seconds(), SHORTEST_SECONDS) for moment in moments if moment > now]
-            poll = POLL_SECONDS * random.uniform(0.8, 1.0)  # noqa: S311 (spreads workers)
+            # Nobody tells of a claim: whoever wants leases to be short looks for those that end as often.
+            poll = min(POLL_SECONDS, self._terms.lease_seconds) * random.uniform(0.8, 1.0)  # noqa: S311 (spreads workers)
             if not await self._watch.wait(min([poll, *seconds])):
                 self._deaf_seconds = 0.0
                 continue

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from enum import StrEnum, auto
+from typing import Final
 
 from sqlalchemy import Index, UniqueConstraint
-from sqlalchemy.orm import Mapped, relationship
+from sqlalchemy.orm import Mapped, mapped_column, relationship
 
 from agentdb.base import Entity, Mutable
-from agentdb.engine.schema.ddl import descending_index, partial_index
+from agentdb.engine.schema.changes import note_statuses
+from agentdb.engine.schema.ddl import Deletes, append_only, descending_index, partial_index
 from agentdb.owners import Owner
 from agentdb.types import (
     CASCADE,
@@ -28,6 +30,11 @@ from agentdb.types import (
     whole,
     words,
 )
+
+WAITING: Final = "executions"
+"""The topic of those who wait for executions to claim."""
+CHANGED: Final = "execution_changes"
+"""The topic of those who follow executions."""
 
 
 class WorkflowStatus(StrEnum):
@@ -73,20 +80,38 @@ class Workflow(Mutable, Entity):
     """A graph of steps."""
 
     __tablename__ = "workflows"
+    __table_args__ = (
+        # serves a user's workflows, the newest first, and the user's deletion
+        Index(None, "user_id", "id"),
+    )
     __owner__ = Owner.by("user_id")
 
     id: Mapped[Key]
     uuid: Mapped[Uuid]
-    user_id: Mapped[int] = ref("users.id", CASCADE)
+    user_id: Mapped[int] = ref("users.id", CASCADE, index=False)
     name: Mapped[Name]
     description: Mapped[Prose | None]
     status: Mapped[WorkflowStatus] = choice(WorkflowStatus, WorkflowStatus.draft)
-    version: Mapped[int] = whole(1, 32)
-    definition: Mapped[Json]  # nodes and edges
+    version: Mapped[int] = whole(1, 32)  # counts changes of the definition
+    definition: Mapped[Json]  # nodes and edges: see agentdb.execution.definitions
 
     executions: Mapped[list[Execution]] = relationship(
         back_populates="workflow", lazy="raise", passive_deletes="all", order_by="Execution.id"
     )
+
+
+class WorkflowVersion(Entity):
+    """A definition that a workflow had while it was active: what its executions of that version do."""
+
+    __tablename__ = "workflow_versions"
+    __owner__ = Owner.via("workflow_id", "workflows")
+
+    workflow_id: Mapped[int] = ref("workflows.id", CASCADE, primary_key=True, index=False)
+    version: Mapped[Whole] = mapped_column(primary_key=True, autoincrement=False)
+    definition: Mapped[Json]
+
+
+append_only(Entity.metadata.tables["workflow_versions"], Deletes.WITH_PARENT)
 
 
 class Execution(Mutable, Entity):
@@ -117,13 +142,15 @@ class Execution(Mutable, Entity):
         partial_index("ix_executions__finished", "completed_at", where="completed_at IS NOT NULL"),
         # serves a user's executions, the user's deletion, and whose turn it is in a queue
         Index(None, "user_id", "queue", "started_at"),
-        {"info": {"followed": True}},  # workers are woken by a commit
+        # Workers are woken by what may be claimed, followers by what becomes of an execution.
+        {"info": {"tells": {WAITING: ("available_at",), CHANGED: ("status",)}}},
     )
     __owner__ = Owner.by("user_id")
 
     id: Mapped[Key]
     uuid: Mapped[Uuid]
     workflow_id: Mapped[int] = ref("workflows.id", CASCADE, index=False)
+    workflow_version: Mapped[int] = whole(1, 32)  # the workflow's when this was asked for
     user_id: Mapped[int] = ref("users.id", CASCADE, index=False)
     agent_id: Mapped[int | None] = ref("agents.id", SET_NULL)
     status: Mapped[ExecutionStatus] = choice(ExecutionStatus, ExecutionStatus.pending)
@@ -161,6 +188,7 @@ class ExecutionLog(Mutable, Entity):
         Index(None, "tx", "id"),
         # serves followers of one execution
         Index(None, "execution_id", "tx", "id"),
+        {"info": {"tells": {CHANGED: ("status",)}}},
     )
     __mapper_args__ = {"eager_defaults": True}  # noqa: RUF012 (SQLAlchemy's own; an update moves tx)
     __owner__ = Owner.via("execution_id", "executions")
@@ -180,6 +208,28 @@ class ExecutionLog(Mutable, Entity):
     tx: Mapped[Tx]
 
     execution: Mapped[Execution] = relationship(back_populates="logs", lazy="raise")
+
+
+class ExecutionChange(Entity):
+    """A status that an execution or one of its nodes came to: noted by the database within the change itself."""
+
+    __tablename__ = CHANGED
+    __table_args__ = (
+        # serves followers of one execution, whose changes have rising ids in the order of commits
+        Index(None, "execution_id", "id"),
+    )
+    __owner__ = Owner.via("execution_id", "executions")
+
+    id: Mapped[Key]
+    execution_id: Mapped[int] = ref("executions.id", CASCADE, index=False)
+    node_id: Mapped[Name | None]  # None: the execution itself
+    attempt: Mapped[int] = whole(0, 32)  # the execution's
+    status: Mapped[NodeStatus] = choice(NodeStatus)
+    tx: Mapped[Tx]
+
+
+append_only(Entity.metadata.tables[CHANGED], Deletes.WITH_PARENT)
+note_statuses(*(Entity.metadata.tables[name] for name in ("executions", "execution_logs")))
 
 
 class AgentSession(Mutable, Entity):

@@ -6,6 +6,7 @@ run again; a completed one stays as it is.
 
 from __future__ import annotations
 
+from datetime import datetime
 from functools import cache
 from typing import Any, Final
 
@@ -30,10 +31,15 @@ FROM: Final[dict[AgentSessionStatus, tuple[AgentSessionStatus, ...]]] = {
 """From which statuses each is reached."""
 LIVE: Final = (AgentSessionStatus.running, AgentSessionStatus.paused)
 
-_THIS: Final = _sessions.c.id == of(_sessions.c.id, "session_id")
+THIS: Final = _sessions.c.id == of(_sessions.c.id, "session_id")
 # Of this user, where one is given.
-_OWN: Final = _sessions.c.user_id == func.coalesce(of(_sessions.c.user_id), _sessions.c.user_id)
+OWN: Final = _sessions.c.user_id == func.coalesce(of(_sessions.c.user_id), _sessions.c.user_id)
 _NOW: Final = of(_sessions.c.last_active_at, "now")
+
+
+def marked(what: str, value: Any, now: datetime) -> dict[str, Any]:
+    """Return what is kept of something together with its moment."""
+    return {"at": now.isoformat(timespec="microseconds"), what: value}
 
 
 def is_one_of(statuses: tuple[AgentSessionStatus, ...]) -> ColumnElement[bool]:
@@ -58,7 +64,7 @@ def move_plan(to: AgentSessionStatus, *, checkpoint: bool, error: bool) -> Plan[
         values["error_logs"] = appended(_sessions.c.error_logs, of(_sessions.c.error_logs, "error"))
     statement = (
         update(_sessions)
-        .where(_THIS, _OWN, is_one_of(FROM[to]), or_(expected.is_(None), _sessions.c.version == expected))
+        .where(THIS, OWN, is_one_of(FROM[to]), or_(expected.is_(None), _sessions.c.version == expected))
         .values(**values)
         .returning(_sessions)
     )
@@ -74,7 +80,7 @@ def _moved_on() -> ColumnElement[Any]:
 def _live(name: str, returning: Any, rows: Any = None, **values: Any) -> Plan[Any]:
     statement = (
         update(_sessions)
-        .where(_THIS, _OWN, is_one_of(LIVE))
+        .where(THIS, OWN, is_one_of(LIVE))
         .values(**values, last_active_at=_moved_on())
         .returning(returning)
     )
@@ -102,7 +108,7 @@ COUNT: Final[Plan[AgentSession]] = _live(
 )
 
 PRESENT: Final = Plan[AgentSession](
-    select(AgentSession).where(_THIS, _OWN), name="agent_sessions: present", rows=AgentSession
+    select(AgentSession).where(THIS, OWN), name="agent_sessions: present", rows=AgentSession
 )
 
 _SILENT: Final = _sessions.c.last_active_at < of(_sessions.c.last_active_at, "before")

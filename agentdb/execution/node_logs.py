@@ -21,8 +21,9 @@ from agentdb.execution.records import Claim
 from agentdb.execution.standing import HELD, STANDING, Standing, executions, held, refused
 from agentdb.execution.working import error_text
 from agentdb.following import Change, Trail, follow
+from agentdb.guarded import Guarded
 from agentdb.page import Page
-from agentdb.repository import MOST, Repository
+from agentdb.repository import MOST
 
 _logs: Final[Table] = ExecutionLog.__table__  # type: ignore[assignment]
 
@@ -70,6 +71,13 @@ _DONE: Final = Plan[ExecutionLog](
 )
 
 
+_over: Final[list[Any]] = [literal_column(f"'{one}'") for one in (NodeStatus.completed, NodeStatus.skipped)]
+_OVER: Final = Plan[str](
+    select(_logs.c.node_id).where(_logs.c.execution_id == of(_logs.c.execution_id), _logs.c.status.in_(_over)),
+    name="node_logs.finished",
+)
+
+
 def _finish_plan() -> Plan[ExecutionLog]:
     """End an attempt at a node that runs, while the claim holds: the lock reads the execution's latest version."""
     holding = select(executions.c.id).where(HELD).with_for_update(key_share=True).cte("holding")
@@ -99,7 +107,7 @@ def _finish_plan() -> Plan[ExecutionLog]:
 _FINISH: Final = _finish_plan()
 
 
-class NodeLogs(Repository[ExecutionLog]):
+class NodeLogs(Guarded[ExecutionLog]):
     """What the nodes of executions did. Whoever writes shows the claim, and is refused when it does not hold.
 
     Args: in_unit: whether ``connection`` is a transaction, in which nobody waits for a step.
@@ -187,6 +195,13 @@ class NodeLogs(Repository[ExecutionLog]):
     async def of(self, execution_id: int, *, limit: int = 100, after: str | None = None) -> Page[ExecutionLog]:
         """Return a page of an execution's log, in the order in which nodes were begun."""
         return await self.page(execution_id=execution_id, limit=limit, after=after)
+
+    async def finished(self, execution_id: int) -> set[str]:
+        """Return the nodes that are done or skipped, in whichever attempt: those that need not be done again.
+
+        Cost: one read by (execution_id, node_id, attempt).
+        """
+        return set(await self.connection.fetch_all(_OVER, {"execution_id": execution_id}))
 
     def follow(
         self, execution_id: int, *, after: str | None = None, poll_seconds: float = 1.0

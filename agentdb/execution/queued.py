@@ -2,32 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Iterable, Mapping
 from datetime import datetime
 from typing import Any, Final
 
-from sqlalchemy import select
-
-from agentdb.engine.columns import of
-from agentdb.engine.connection import Script, each, one
-from agentdb.engine.plan import Plan
-from agentdb.engine.statements import insert_one, insert_unless_there
-from agentdb.errors import BadInput, Conflict, InvalidTransition
+from agentdb.errors import BadInput, InvalidTransition
 from agentdb.execution.claims import Claims, later
-from agentdb.execution.models import Execution, ExecutionStatus
+from agentdb.execution.enqueueing import (
+    BY_KEY,
+    ENQUEUE,
+    ENQUEUE_ONCE,
+    KEY,
+    STATUS_OF_WORKFLOW,
+    enqueue_all,
+    not_stored,
+)
+from agentdb.execution.models import Execution, ExecutionChange, ExecutionStatus, WorkflowStatus
 from agentdb.execution.overseeing import CANCEL, DEAD_LETTERS, PRUNE, RESCUE, RETRY
 from agentdb.execution.records import Rescued
 from agentdb.execution.standing import STANDING, Standing, executions, unknown
+from agentdb.following import Change, Trail, follow
 from agentdb.page import Page, values_of
 from agentdb.repository import capped, page_of
 
-_KEY: Final = ("workflow_id", "idempotency_key")
-_STORE_ONCE: Final = insert_unless_there(Execution, _KEY)
-_BY_KEY: Final = Plan[Execution](
-    select(Execution).where(*(executions.c[name] == of(executions.c[name]) for name in _KEY)),
-    name="executions.by_key",
-    rows=Execution,
-)
 _DEFAULTS: Final[Mapping[str, Any]] = {
     "input": None,
     "queue": "default",
@@ -60,7 +57,9 @@ class Queued(Claims):
         parent_execution_id: int | None = None,
         metadata: Mapping[str, Any] | None = None,
     ) -> Execution:
-        """Put an execution into a queue, together with whatever else the unit does.
+        """Put an execution of an active workflow into a queue, together with whatever else the unit does.
+
+        It keeps the version that the workflow has now: `Workflows.graph_of` tells its graph, whatever comes later.
 
         Args:
             workflow_id: what to run.
@@ -76,7 +75,7 @@ class Queued(Claims):
             parent_execution_id: the execution that wants it.
             metadata: the caller's own.
 
-        Raises: MissingReference, BadInput.
+        Raises: InvalidTransition when the workflow is not active; MissingReference, BadInput.
         Cost: one insert; concurrent calls without a key share one.
         """
         row = self._row(
@@ -95,14 +94,14 @@ class Queued(Claims):
                 "metadata": metadata or {},
             }
         )
-        if idempotency_key is None:
-            added: Execution | None = await self.connection.fetch_one(insert_one(Execution), row)
-            return self._there(added)
-        stored: Execution | None = await self.connection.fetch_one(_STORE_ONCE, row)
-        if stored is None:  # a statement of its own, which sees what the first one waited for
-            stored = await self.connection.fetch_one(_BY_KEY, {name: row[name] for name in _KEY})
+        plan = ENQUEUE if idempotency_key is None else ENQUEUE_ONCE
+        stored: Execution | None = await self.connection.fetch_one(plan, row)
+        if stored is None and idempotency_key is not None:
+            # A statement of its own, which sees what the first one waited for.
+            stored = await self.connection.fetch_one(BY_KEY, {name: row[name] for name in KEY})
         if stored is None:
-            raise _gone(row)
+            status: WorkflowStatus | None = await self.connection.fetch_one(STATUS_OF_WORKFLOW, {"id": workflow_id})
+            raise not_stored(row, status)
         return stored
 
     async def enqueue_many(self, rows: Iterable[Mapping[str, Any]]) -> list[Execution]:
@@ -113,7 +112,7 @@ class Queued(Claims):
         Cost: one transaction; on PostgreSQL those without a key are one statement.
         """
         given = [self._row(row) for row in rows]
-        return await self.connection.run(lambda: _enqueue_all(given))
+        return await self.connection.run(lambda: enqueue_all(given))
 
     def _row(self, given: Mapping[str, Any]) -> dict[str, Any]:
         if unknown_ := ", ".join(sorted(set(given) - _FIELDS)):
@@ -188,37 +187,29 @@ class Queued(Claims):
         values = {"before": before, "limit": capped(limit, self.most)}
         return len(await self.connection.fetch_all(PRUNE, values))
 
+    def follow(
+        self, execution_id: int, *, after: str | None = None, poll_seconds: float = 1.0
+    ) -> AsyncGenerator[Change[ExecutionChange], None]:
+        """Yield what becomes of an execution and its nodes, as it is committed: every status, in order.
+
+        A change without ``node_id`` is the execution's. It goes on when the execution is finished, for that may be
+        retried; an execution that is removed says nothing more.
+
+        Args:
+            execution_id: whose.
+            after: the ``cursor`` of the last change that was dealt with, in whichever process; None: from the
+                beginning; `agentdb.following.NOW`: what is committed from now on.
+            poll_seconds: how often to look when told nothing.
+
+        Raises: BadInput in a unit, or for a cursor of something else; Unavailable when the database is closed.
+        Cost: one read for each 200 changes, by (execution_id, id).
+        """
+        # By number: whoever changes an execution or its logs has locked it before the number is drawn.
+        trail = Trail(ExecutionChange, ("execution_id", execution_id), appended=True)
+        return follow(self.connection, trail, after=after, poll_seconds=poll_seconds)
+
     async def _not(self, execution_id: int, changed: str) -> Exception:
         standing: Standing | None = await self.connection.fetch_one(STANDING, {"id": execution_id})
         if standing is None:
             return unknown(execution_id)
         return InvalidTransition(f"execution {execution_id} is {standing.status}, and cannot be {changed}")
-
-
-def _enqueue_all(rows: Sequence[Mapping[str, Any]]) -> Script[list[Execution]]:
-    stored: dict[int, Execution | None] = {}
-    plain = [place for place, row in enumerate(rows) if row["idempotency_key"] is None]
-    # In the order of their keys, so that two calls with the same keys do not wait for each other.
-    keyed = sorted(
-        (place for place, row in enumerate(rows) if row["idempotency_key"] is not None),
-        key=lambda place: (rows[place]["workflow_id"], rows[place]["idempotency_key"]),
-    )
-    for plan, places in ((insert_one(Execution), plain), (_STORE_ONCE, keyed)):
-        found = yield from each(plan, [rows[place] for place in places])
-        stored |= dict(zip(places, found, strict=True))
-    answers = []
-    for place, row in enumerate(rows):
-        execution = stored[place]
-        if execution is None:
-            execution = yield from one(_BY_KEY, **{name: row[name] for name in _KEY})
-        if execution is None:
-            raise _gone(row)
-        answers.append(execution)
-    return answers
-
-
-def _gone(row: Mapping[str, Any]) -> Conflict:
-    return Conflict(
-        f"an execution under key {row['idempotency_key']!r} was removed at this moment; enqueue it again",
-        constraint="uq_executions__workflow_id_idempotency_key",
-    )

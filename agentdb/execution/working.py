@@ -31,7 +31,7 @@ def worker_name() -> str:
 
 async def work(executions: Queued, terms: Terms) -> AsyncGenerator[Claim, None]:
     """Yield claims; see `Executions.work`."""
-    async with executions.connection.watch("executions") as watch:
+    async with executions.connection.watch(terms.topic) as watch:
         desk = Desk(executions, terms, watch)
         keeper = asyncio.create_task(desk.keep(_nothing, _nothing))
         try:
@@ -89,7 +89,7 @@ class Crew:
 
     async def run(self, drain_seconds: float) -> None:
         """Work until cancelled; then let handlers finish for a while, and give back what is not finished."""
-        async with self._executions.connection.watch("executions") as watch:
+        async with self._executions.connection.watch(self._terms.topic) as watch:
             desk = Desk(self._executions, self._terms, watch)
             keeper = asyncio.create_task(desk.keep(self._lost, self._wanted))
             try:

@@ -11,15 +11,23 @@ from agentdb.execution.records import Claim
 from agentdb.repository import Repository
 from agentdb.testing.factories import make_user
 
+LINE: Any = {
+    "nodes": [{"id": "begin", "type": "START"}, {"id": "end", "type": "END"}],
+    "edges": [{"source": "begin", "target": "end"}],
+}
+"""The shortest definition that may be executed."""
 
-class _Workflows(Repository[Workflow]):
-    model = Workflow
+
+class Rows(Repository[Execution]):
+    """Executions as any other writer sees them: by their columns."""
+
+    model = Execution
 
 
 async def make_workflow(db: Database, user_id: int | None = None) -> Workflow:
-    """Make a workflow; of a new user, unless one is given."""
+    """Make an active workflow; of a new user, unless one is given."""
     owner = user_id if user_id is not None else (await make_user(db)).id
-    return await _Workflows(db._shortcut).add(user_id=owner, name="w", definition={"nodes": [], "edges": []})
+    return await db.execution.workflows.create(owner, "w", LINE, activate=True)
 
 
 async def enqueue(db: Database, n: int = 1, workflow: Workflow | None = None, **details: Any) -> list[Execution]:

@@ -33,12 +33,17 @@ async def test_each_conversation_of_an_agent_gets_one_completed_session(db: Data
     begun = await make_conversation(db, user_id=user, agent_id=agent)
     session = await db.execution.agent_sessions.start(user_id=user, agent_id=agent, conversation_id=begun.id)
 
+    would = await db.execution.agent_sessions.adoptable()
+    unchanged = await db.execution.agent_sessions.count()
     done = await db.execution.agent_sessions.adopt()
     again = await db.execution.agent_sessions.adopt()
 
-    assert done.created == 2
+    assert unchanged == 1
+    assert would == done
+    assert (done.examined, done.created, done.of_nobody, done.begun) == (7, 2, 1, 0)
     assert [left.conversation_id for left in done.left_out] == [one.id for one in unknown]
-    assert again.created == 0
+    assert done.left_out[1].reason == "there is no agent 'cuid'"
+    assert (again.examined, again.created, again.left_out) == (5, 0, done.left_out)
     conversations = {one.id: one for one in (await db.conversation.conversations.page(limit=50)).items}
     first = await db.execution.agent_sessions.get(conversations[by_column.id].session_id)
     assert (first.agent_id, first.conversation_id, first.status) == (agent, by_column.id, AgentSessionStatus.completed)
@@ -91,7 +96,7 @@ async def test_a_command_that_is_killed_is_finished_by_the_next(database_url: st
 
         assert victim.returncode == -signal.SIGKILL
         assert finisher.returncode == 0
-        assert json.loads(told) == {"examined": left, "created": left, "left_out": []}
+        assert json.loads(told) == {"examined": left, "created": left, "of_nobody": 0, "begun": 0, "left_out": []}
         assert await db.execution.agent_sessions.count() == 400
         assert await db.conversation.conversations.count(session_id=None) == 0
 
@@ -105,6 +110,46 @@ async def test_whoever_takes_a_session_away_leaves_its_conversation(db: Database
 
     again = await db.execution.agent_sessions.adopt()
 
-    assert (again.examined, again.created) == (1, 0)
+    assert (again.examined, again.created, again.begun) == (1, 0, 1)
     assert (await db.conversation.conversations.get(talk.id)).session_id is None
     assert await db.execution.agent_sessions.count() == 1
+
+
+async def test_a_dry_run_tells_the_same_and_does_nothing(database_url: str, tmp_path: Path) -> None:
+    async with connect(database_url, folder=tmp_path) as db:
+        user = (await make_user(db)).id
+        agent = (await db.catalog.agents.create("worker")).id
+        await make_conversation(db, user_id=user, agent_id=agent)
+        await make_conversation(db, user_id=user)
+        unknown = await make_conversation(db, user_id=user, metadata={"agent_id": 10**9})
+        environment = {**os.environ, "AGENTDB_URL": database_url, "AGENTDB_FOLDER": str(tmp_path)}
+
+        async def command(*options: str) -> tuple[int | None, str, str]:
+            process = await asyncio.create_subprocess_exec(
+                *(sys.executable, "-m", "agentdb", "migrate-conversations", *options),
+                env=environment,
+                stdout=asyncio.subprocess.PIPE,
+                stderr=asyncio.subprocess.PIPE,
+            )
+            told, complained = await process.communicate()
+            return process.returncode, told.decode(), complained.decode()
+
+        dry, counted = await command("--dry-run", "--json"), await db.execution.agent_sessions.count()
+        wet = await command()
+        created = await db.execution.agent_sessions.count()
+
+    reason = f"there is no agent {10**9}"
+    assert (counted, created) == (0, 1)
+    assert (dry[0], wet[0]) == (1, 1)
+    assert json.loads(dry[1]) == {
+        "examined": 3,
+        "created": 1,
+        "of_nobody": 1,
+        "begun": 0,
+        "left_out": [{"conversation_id": unknown.id, "reason": reason}],
+    }
+    assert wet[1].splitlines() == [
+        "1 of 3 conversations without a session got one",
+        "conversations that name no agent: 1",
+    ]
+    assert f"conversation {unknown.id}: {reason}\n" in wet[2]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from functools import partial
 from typing import Any
 
@@ -12,39 +12,10 @@ import pytest
 
 from agentdb import clock
 from agentdb.database import Database
-from agentdb.errors import BadInput, InvalidTransition, MissingReference, NotFound, StaleVersion
+from agentdb.errors import BadInput, InvalidTransition, NotFound, StaleVersion
 from agentdb.execution.models import AgentSession, AgentSessionStatus
-from agentdb.testing.factories import make_conversation, make_user
-
-Move = Callable[[Database, int], Awaitable[AgentSession]]
-
-NOON = datetime(2026, 3, 9, 12, tzinfo=UTC)
-
-MOVES: dict[str, Move] = {
-    "running": lambda db, key: db.execution.agent_sessions.resume(key),
-    "paused": lambda db, key: db.execution.agent_sessions.pause(key),
-    "completed": lambda db, key: db.execution.agent_sessions.complete(key),
-    "failed": lambda db, key: db.execution.agent_sessions.fail(key, "it broke"),
-}
-ALLOWED = {
-    ("running", "paused"),
-    ("running", "completed"),
-    ("running", "failed"),
-    ("paused", "running"),
-    ("paused", "completed"),
-    ("paused", "failed"),
-    ("failed", "running"),
-}
-
-
-async def make_agent(db: Database) -> int:
-    return (await db.catalog.agents.create("worker", user_id=None)).id
-
-
-async def start(db: Database, **details: Any) -> AgentSession:
-    user_id = details.pop("user_id", None) or (await make_user(db)).id
-    agent_id = details.pop("agent_id", None) or await make_agent(db)
-    return await db.execution.agent_sessions.start(user_id=user_id, agent_id=agent_id, **details)
+from agentdb.testing.factories import make_user
+from tests.execution.sessions import ALLOWED, MOVES, NOON, start
 
 
 @pytest.mark.parametrize("before", MOVES)
@@ -168,32 +139,6 @@ async def test_last_active_moves_forward_only(db: Database) -> None:
     assert again.last_active_at == later.last_active_at
 
 
-async def test_a_session_and_its_conversation_refer_to_each_other(db: Database) -> None:
-    talk = await make_conversation(db)
-
-    first = await start(db, user_id=talk.user_id, conversation_id=talk.id)
-    second = await start(db, user_id=talk.user_id, conversation_id=talk.id)
-
-    assert (await db.conversation.conversations.get(talk.id)).session_id == second.id
-    page = await db.execution.agent_sessions.of_conversation(talk.id)
-    assert [session.id for session in page.items] == [second.id, first.id]
-
-
-async def test_nobody_works_in_anothers_conversation_nor_in_a_deleted_one(db: Database) -> None:
-    talk, gone = await make_conversation(db), await make_conversation(db)
-    await db.conversation.conversations.delete(gone.id)
-
-    with pytest.raises(NotFound):
-        await start(db, conversation_id=talk.id)
-    with pytest.raises(NotFound):
-        await start(db, user_id=gone.user_id, conversation_id=gone.id)
-    with pytest.raises(MissingReference):
-        await start(db, user_id=10**9)
-    with pytest.raises(MissingReference):
-        await start(db, agent_id=10**9)
-    assert await db.execution.agent_sessions.count() == 0
-
-
 async def test_anothers_session_is_missing(db: Database) -> None:
     sessions = db.execution.agent_sessions
     session, stranger = await start(db), await make_user(db)
@@ -209,49 +154,6 @@ async def test_anothers_session_is_missing(db: Database) -> None:
     assert (await sessions.get(session.id)).status is AgentSessionStatus.running
 
 
-async def test_silent_sessions_fail_in_batches_and_can_be_recovered(db: Database) -> None:
-    sessions = db.execution.agent_sessions
-    user, agent = (await make_user(db)).id, await make_agent(db)
-    with clock.hold(NOON) as hand:
-        silent = [await start(db, user_id=user, agent_id=agent) for _ in range(5)]
-        await sessions.pause(silent[0].id)
-        done = await start(db, user_id=user, agent_id=agent)
-        await sessions.complete(done.id)
-        hand.forward(timedelta(hours=1))
-        busy = await start(db, user_id=user, agent_id=agent)
-
-        assert await sessions.expire(1_800, limit=3) == 3
-        assert sum(await asyncio.gather(*(sessions.expire(1_800, limit=3) for _ in range(3)))) == 2
-        assert await sessions.expire(1_800) == 0
-
-        assert {one.id for one in (await sessions.live()).items} == {busy.id}
-        failed = await sessions.get(silent[0].id)
-        assert failed.status is AgentSessionStatus.failed
-        assert failed.error_logs[0]["error"] == "nothing happened for 1800 seconds"
-        assert (await sessions.get(done.id)).status is AgentSessionStatus.completed
-        assert (await sessions.resume(silent[0].id)).completed_at is None
-
-
-async def test_lists_are_pages_last_active_first(db: Database) -> None:
-    sessions = db.execution.agent_sessions
-    user, agent = (await make_user(db)).id, await make_agent(db)
-    with clock.hold(NOON) as hand:
-        made = []
-        for _ in range(5):
-            hand.forward(timedelta(seconds=1))
-            made.append((await start(db, user_id=user, agent_id=agent)).id)
-    await start(db)
-    await sessions.complete(made[2])
-
-    first = await sessions.of_user(user, limit=3)
-    rest = await sessions.of_user(user, limit=3, after=first.next)
-    live = await sessions.of_agent(agent, live=True)
-
-    assert [one.id for one in first.items + rest.items] == [made[2], made[4], made[3], made[1], made[0]]
-    assert [one.id for one in live.items] == [made[4], made[3], made[1], made[0]]
-    assert rest.next is None
-
-
 @pytest.mark.parametrize(
     "call",
     [
@@ -265,6 +167,11 @@ async def test_lists_are_pages_last_active_first(db: Database) -> None:
         lambda s, _: s.expire(0),
         lambda s, _: s.expire(float("nan")),
         lambda s, _: s.expire("5"),
+        lambda s, _: s.expire_all(60, budget_seconds=0),
+        lambda s, _: s.of_user(1, statuses=["asleep"]),
+        lambda s, _: s.of_user(1, statuses=[5]),
+        lambda s, key: s.upsert(on=["id"], id=key, status="completed"),
+        lambda s, key: s.remove(key),
         lambda s, _: s.add(user_id=1),
         lambda s, key: s.update(key, status="running"),
         lambda s, key: s.pause(key, expected_version="1"),

@@ -90,6 +90,31 @@ async def test_many_come_back_in_their_order(db: Database) -> None:
     assert await db.execution.executions.count() == 4
 
 
+async def test_executions_and_logs_are_not_written_by_their_columns(db: Database) -> None:
+    workflow = await make_workflow(db)
+    execution = await db.execution.executions.enqueue(workflow.id, workflow.user_id)
+    row = {"workflow_id": workflow.id, "user_id": workflow.user_id, "available_at": NOON, "status": "completed"}
+    log = {"execution_id": execution.id, "node_id": "a", "node_name": "a", "attempt": 0}
+
+    for refused in (
+        db.execution.executions.add(**row),
+        db.execution.executions.add_many([row]),
+        db.execution.executions.update(execution.id, status="completed"),
+        db.execution.executions.upsert(on=["workflow_id", "idempotency_key"], idempotency_key="k", **row),
+        db.execution.executions.remove(execution.id),
+        db.execution.node_logs.add(**log),
+        db.execution.node_logs.add_many([log]),
+        db.execution.node_logs.update(1, status="completed"),
+        db.execution.node_logs.upsert(on=["execution_id", "node_id", "attempt"], **log),
+        db.execution.node_logs.remove(1),
+    ):
+        with pytest.raises(BadInput, match="has methods for it"):
+            await refused
+
+    assert await db.execution.executions.count(status="pending") == 1
+    assert await db.execution.node_logs.count() == 0
+
+
 async def test_many_are_stored_all_or_none(db: Database) -> None:
     workflow = await make_workflow(db)
     good = {"workflow_id": workflow.id, "user_id": workflow.user_id}

@@ -14,7 +14,7 @@ from agentdb.database import Database
 from agentdb.errors import BadInput, Conflict, InvalidTransition, StaleVersion
 from agentdb.execution.models import NodeStatus
 from agentdb.execution.records import Claim
-from tests.execution.queues import claim_one, enqueue
+from tests.execution.queues import Rows, claim_one, enqueue
 
 LATER = datetime(2126, 3, 1, 12, tzinfo=UTC)
 MINUTE = timedelta(minutes=1)
@@ -165,7 +165,7 @@ async def test_a_step_whose_claim_is_lost_meanwhile_is_not_stored(db: Database) 
     logs = db.execution.node_logs
 
     async def act() -> str:
-        await db.execution.executions.update(claim.id, attempt=2)
+        await Rows(db._shortcut).update(claim.id, attempt=2)
         return "late"
 
     with pytest.raises(StaleVersion):

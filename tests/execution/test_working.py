@@ -14,7 +14,7 @@ from agentdb.database import Database
 from agentdb.errors import BadInput, Unavailable
 from agentdb.execution.models import ExecutionStatus
 from agentdb.execution.records import Backoff, Claim
-from tests.execution.queues import claim_one, enqueue, make_workflow
+from tests.execution.queues import Rows, claim_one, enqueue, make_workflow
 
 
 @asynccontextmanager
@@ -208,7 +208,7 @@ async def test_a_handler_is_cancelled_when_its_claim_is_lost(db: Database) -> No
     async with running(db.execution.executions.run(handler, lease_seconds=0.3)):
         await begun.wait()
         row = (await db.execution.executions.page()).items[0]
-        await db.execution.executions.update(row.id, attempt=7, claimed_by="another")
+        await Rows(db._shortcut).update(row.id, attempt=7, claimed_by="another")
         async with asyncio.timeout(10):
             await ended.wait()
 
