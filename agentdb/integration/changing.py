@@ -2,22 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
-from uuid import UUID
 
 from agentdb.auditing import recorded
-from agentdb.engine.connection import Script, count, one
+from agentdb.engine.connection import Script, count, every, one
 from agentdb.engine.statements import insert_one, insert_unless_there
-from agentdb.errors import BadInput, InvalidTransition, NotFound
+from agentdb.errors import InvalidTransition, NotFound
 from agentdb.integration.models import ConnectionStatus, IntegrationConnection, IntegrationEvent, IntegrationEventType
 from agentdb.integration.records import Tokens
 from agentdb.integration.standing import (
     CONNECT,
+    EXPIRE,
     FORGET,
     GIVE_UP,
+    LET_GO,
     LOCK,
     LOCK_PLACE,
     MOVE,
@@ -178,17 +179,26 @@ def refreshed(turn: Turn, tokens: Tokens, keyring: Keyring, now: datetime) -> Sc
 
 def given_up(turn: Turn, now: datetime, message: str) -> Script[None]:
     """Within a script: tell that a turn came to nothing, and let others try; a token that is good may be used on."""
-    ends = turn.connection.expires_at
-    over = ends is not None and ends <= now and turn.connection.status is ConnectionStatus.connected
-    to = ConnectionStatus.expired if over else turn.connection.status
-    row = yield from one(GIVE_UP, connection_id=turn.connection.id, turn=turn.number, to=to)
+    row = yield from one(
+        GIVE_UP, connection_id=turn.connection.id, turn=turn.number, to=ConnectionStatus.expired, now=now
+    )
     if row is not None:
         yield from told(row, IntegrationEventType.error, now, error_message=message, error_code="refresh")
 
 
 def let_go(turn: Turn) -> Script[None]:
     """Within a script: give a turn back, with nothing to tell."""
-    yield from one(GIVE_UP, connection_id=turn.connection.id, turn=turn.number, to=turn.connection.status)
+    yield from one(LET_GO, connection_id=turn.connection.id, turn=turn.number)
+
+
+def expired(limit: int, now: datetime) -> Script[int]:
+    """Within a script: mark connections expired that cannot be refreshed, and return how many."""
+    rows = yield from every(EXPIRE, now=now, limit=limit, to=ConnectionStatus.expired)
+    for row in rows:
+        yield from told(
+            row, IntegrationEventType.error, now, error_message="the access token has ended", error_code="expired"
+        )
+    return len(rows)
 
 
 def _sealed(tokens: Tokens, row: IntegrationConnection, keyring: Keyring) -> dict[str, Any]:
@@ -196,27 +206,12 @@ def _sealed(tokens: Tokens, row: IntegrationConnection, keyring: Keyring) -> dic
         value, table="integration_connections", column=column, row=row.uuid
     )
     return {
-        "access": seal(_text(tokens.access_token, "an access token"), "access_token"),
-        "refresh": None
-        if tokens.refresh_token is None
-        else seal(_text(tokens.refresh_token, "a refresh token"), "refresh_token"),
+        "access": seal(tokens.access_token, "access_token"),
+        "refresh": None if tokens.refresh_token is None else seal(tokens.refresh_token, "refresh_token"),
         "until": tokens.expires_at,
-        "scopes": list(row.scopes if tokens.scopes is None else _names(tokens.scopes)),
+        "scopes": list(row.scopes if tokens.scopes is None else tokens.scopes),
     }
 
 
 def _opened(row: IntegrationConnection, column: str, keyring: Keyring) -> Any:
-    sealed, uuid = getattr(row, column), row.uuid
-    return keyring.open(sealed, table="integration_connections", column=column, row=UUID(str(uuid)))
-
-
-def _text(value: Any, what: str) -> str:
-    if not isinstance(value, str) or not value:
-        raise BadInput(f"{what} is a text that is not empty")
-    return value
-
-
-def _names(scopes: Any) -> Sequence[str]:
-    if isinstance(scopes, str) or not all(isinstance(scope, str) for scope in scopes):
-        raise BadInput("scopes are a list of texts")
-    return tuple(scopes)
+    return keyring.open(getattr(row, column), table="integration_connections", column=column, row=row.uuid)

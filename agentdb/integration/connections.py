@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import Any, Final
 
-from sqlalchemy import Table, bindparam, select, update
+from sqlalchemy import Table, bindparam, select
 
 from agentdb.criteria import beyond, delete_plan
 from agentdb.engine.asked import lasting
@@ -15,11 +15,11 @@ from agentdb.engine.connection import Connection
 from agentdb.engine.plan import Plan
 from agentdb.engine.statements import insert_one
 from agentdb.errors import BadInput, NotFound
-from agentdb.integration.changing import connected, disconnected, failed, found, revealed
-from agentdb.integration.models import ConnectionStatus, IntegrationConnection
-from agentdb.integration.records import ConnectionEntry, Tokens
+from agentdb.integration.changing import connected, disconnected, expired, failed, found, revealed
+from agentdb.integration.models import IntegrationConnection
+from agentdb.integration.records import ConnectionEntry, Tokens, names
 from agentdb.integration.refreshing import Fetch, Refresh, checked
-from agentdb.integration.standing import NOW, OWN, PRESENT, THIS, is_now
+from agentdb.integration.standing import OWN, PRESENT, THIS
 from agentdb.page import Page, values_of
 from agentdb.repository import capped, page_of
 from agentdb.types import uuid7
@@ -39,25 +39,6 @@ def _list_plan(*, after: bool) -> Plan[IntegrationConnection]:
 
 
 _LIST: Final = {after: _list_plan(after=after) for after in (False, True)}
-_over: Final = (
-    select(_connections.c.id)
-    .where(
-        is_now(ConnectionStatus.connected),
-        _connections.c.expires_at <= NOW,
-        _connections.c.refresh_token.is_(None),
-    )
-    .order_by(_connections.c.expires_at, _connections.c.id)
-    .limit(bindparam("limit"))
-    .with_for_update(skip_locked=True, key_share=True)
-    .cte("over")
-)
-_EXPIRE: Final = Plan[int](
-    update(_connections)
-    .where(_connections.c.id.in_(select(_over.c.id)))
-    .values(status=of(_connections.c.status, "to"))
-    .returning(_connections.c.id),
-    name="connections.expire",
-)
 _OWNED: Final = Plan[int](select(_connections.c.id).where(THIS, OWN), name="connections.remove: owned")
 
 
@@ -92,7 +73,7 @@ class Connections:
         Raises: Conflict when the user's account is there already; MissingReference for an unknown user; BadInput.
         Cost: one insert.
         """
-        values = {**_place(user_id, provider, account_id), "uuid": uuid7(), "scopes": list(scopes)}
+        values = {**_place(user_id, provider, account_id), "uuid": uuid7(), "scopes": names(scopes)}
         row: IntegrationConnection | None = await self.connection.fetch_one(
             insert_one(IntegrationConnection), {**values, "metadata": _object(metadata or {})}
         )
@@ -190,10 +171,9 @@ class Connections:
         """Mark connections expired whose token has ended and cannot be refreshed, and return how many.
 
         Args: limit: how many at most; call it until it returns 0.
-        Cost: one statement, by ix_integration_connections__due.
+        Cost: one transaction of a statement, by ix_integration_connections__due, and one for each event.
         """
-        values = {"now": self.connection.now(), "limit": capped(limit, self.most), "to": ConnectionStatus.expired}
-        return len(await self.connection.fetch_all(_EXPIRE, values))
+        return await self.connection.run(partial(expired, capped(limit, self.most), self.connection.now()))
 
     async def get(self, connection_id: int, *, user_id: int | None = None) -> ConnectionEntry:
         """Return a connection.

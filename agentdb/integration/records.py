@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 from uuid import UUID
 
+from agentdb.engine.asked import is_text
+from agentdb.errors import BadInput
 from agentdb.integration.models import ConnectionStatus
 
 
@@ -44,15 +46,27 @@ class Tokens:
 
     Args:
         access_token: what its interface is called with.
-        refresh_token: what the next tokens are asked for with; None: the one that is there stays.
+        refresh_token: what the next tokens are asked for with; None: none, and after a refresh the one there was.
         expires_at: when the access token does, aware; None: nobody said.
         scopes: what it allows; None: as before.
+
+    Raises: BadInput.
     """
 
     access_token: str = field(repr=False)
     refresh_token: str | None = field(default=None, repr=False)
     expires_at: datetime | None = None
     scopes: Sequence[str] | None = None
+
+    def __post_init__(self) -> None:
+        _text(self.access_token, "an access token")
+        if self.refresh_token is not None:
+            _text(self.refresh_token, "a refresh token")
+        ends: Any = self.expires_at
+        if ends is not None and (not isinstance(ends, datetime) or ends.utcoffset() is None):
+            raise BadInput("expires_at is a moment with a time zone")
+        if self.scopes is not None:
+            names(self.scopes)
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,3 +76,18 @@ class ToolCount:
     tool_name: str
     uses: int
     last_used_at: datetime
+
+
+def names(scopes: Any) -> list[str]:
+    """Return scopes.
+
+    Raises: BadInput.
+    """
+    if isinstance(scopes, str) or not isinstance(scopes, Collection) or not all(map(is_text, scopes)):
+        raise BadInput("scopes are a list of texts")
+    return list(scopes)
+
+
+def _text(value: Any, what: str) -> None:
+    if not is_text(value) or not value:
+        raise BadInput(f"{what} is a text that is not empty")

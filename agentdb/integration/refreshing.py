@@ -8,17 +8,19 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine
 from dataclasses import dataclass
 from datetime import timedelta
 from functools import partial
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 from agentdb.engine.connection import Connection
 from agentdb.errors import BadInput, InvalidTransition, StaleVersion
 from agentdb.integration.changing import Turn, given_up, let_go, refreshed, turn_taken
 from agentdb.integration.models import ConnectionStatus, IntegrationConnection
 from agentdb.integration.records import Tokens
+
+R = TypeVar("R")
 
 Fetch = Callable[[str], Awaitable[Tokens]]
 
@@ -83,20 +85,22 @@ class Refresh:
 
     async def _take(self, turn: Turn) -> IntegrationConnection:
         try:
-            tokens = await asyncio.wait_for(self.fetch(turn.refresh_token), self.lease.total_seconds())
-            stored: IntegrationConnection | None = await self._run(
-                partial(refreshed, turn, checked(tokens), self.connection.keyring, self.connection.now())
-            )
+            async with asyncio.timeout(self.lease.total_seconds()):
+                tokens = checked(await self.fetch(turn.refresh_token))
         except asyncio.CancelledError:
             # Others need not wait for the end of the lease. Where this cannot be done, they do.
             with contextlib.suppress(Exception):
-                await asyncio.shield(asyncio.ensure_future(self._run(partial(let_go, turn))))
+                await _to_its_end(self._run(partial(let_go, turn)))
             raise
         except Exception as error:
             # Its text may be anything, also what was sent.
             message = f"refreshing failed: {type(error).__name__}"
             await self._run(partial(given_up, turn, self.connection.now(), message))
             raise
+        # The provider may take the old refresh token no more: its answer is stored, whoever is cancelled now.
+        stored: IntegrationConnection | None = await _to_its_end(
+            self._run(partial(refreshed, turn, tokens, self.connection.keyring, self.connection.now()))
+        )
         if stored is None:
             raise StaleVersion(
                 f"connection {self.connection_id}: the tokens came too late, somebody else has refreshed, connected or "
@@ -106,6 +110,16 @@ class Refresh:
 
     async def _run(self, work: Callable[[], Any]) -> Any:
         return await self.connection.run(work)
+
+
+async def _to_its_end(work: Coroutine[Any, Any, R]) -> R:
+    """Return what work returns; who is cancelled meanwhile waits for its end, and is cancelled then."""
+    task = asyncio.ensure_future(work)
+    try:
+        return await asyncio.shield(task)
+    except asyncio.CancelledError:
+        await asyncio.wait([task])
+        raise
 
 
 def checked(answer: Any) -> Tokens:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Final
 
-from sqlalchemy import Table, func, literal_column, null, or_, select, update
+from sqlalchemy import Table, and_, bindparam, case, func, literal_column, null, or_, select, update
 from sqlalchemy.sql import ColumnElement
 
 from agentdb.engine.columns import of
@@ -55,13 +55,11 @@ _TOKENS: Final[Mapping[str, Any]] = {
     "expires_at": of(connections.c.expires_at, "until"),
     "token_version": connections.c.token_version + 1,
     "refreshing_until": null(),
+    "refresh_turn": connections.c.refresh_turn + 1,  # whoever is refreshing comes too late
     "scopes": of(connections.c.scopes),
 }
 CONNECT: Final = _changing("connect", **_TOKENS, metadata=of(connections.c.metadata), connected_at=NOW)
-STORE: Final = _changing(
-    "refresh: store", connections.c.refresh_turn == of(connections.c.refresh_turn, "turn"), **_TOKENS
-)
-MOVE: Final = _changing("move", status=of(connections.c.status, "to"), refreshing_until=null())
+MOVE: Final = _changing("move", status=of(connections.c.status, "to"))
 FORGET: Final = _changing(
     "disconnect",
     status=of(connections.c.status, "to"),
@@ -88,11 +86,38 @@ TAKE_TURN: Final = _changing(
     refreshing_until=of(connections.c.refreshing_until, "lease_until"),
     refresh_turn=connections.c.refresh_turn + 1,
 )
+_MY_TURN: Final = connections.c.refresh_turn == of(connections.c.refresh_turn, "turn")
+STORE: Final = _changing("refresh: store", _MY_TURN, **_TOKENS)
+LET_GO: Final = _changing("refresh: let go", _MY_TURN, refreshing_until=null())
 GIVE_UP: Final = _changing(
     "refresh: give up",
-    connections.c.refresh_turn == of(connections.c.refresh_turn, "turn"),
+    _MY_TURN,
     refreshing_until=null(),
-    status=of(connections.c.status, "to"),
+    # A token that is still good may be used on.
+    status=case(
+        (and_(is_now(ConnectionStatus.connected), connections.c.expires_at <= NOW), of(connections.c.status, "to")),
+        else_=connections.c.status,
+    ),
+)
+_over: Final = (
+    select(connections.c.id)
+    .where(
+        is_now(ConnectionStatus.connected),
+        connections.c.expires_at <= NOW,
+        connections.c.refresh_token.is_(None),
+    )
+    .order_by(connections.c.expires_at, connections.c.id)
+    .limit(bindparam("limit"))
+    .with_for_update(skip_locked=True, key_share=True)
+    .cte("over")
+)
+EXPIRE: Final = Plan[IntegrationConnection](
+    update(connections)
+    .where(connections.c.id.in_(select(_over.c.id)))
+    .values(status=of(connections.c.status, "to"))
+    .returning(connections),
+    name="connections.expire",
+    rows=IntegrationConnection,
 )
 PRESENT: Final = Plan[IntegrationConnection](
     select(IntegrationConnection).where(THIS, OWN), name="connections: present", rows=IntegrationConnection

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-import os
-import sys
 from collections.abc import Awaitable, Callable
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any, cast
 
@@ -15,46 +13,16 @@ from sqlalchemy import text
 
 from agentdb import clock
 from agentdb.database import Database, connect
-from agentdb.errors import BadInput, BadSettings, Conflict, InvalidTransition, MissingReference, NotFound, StaleVersion
+from agentdb.errors import BadInput, BadSettings, Conflict, InvalidTransition, MissingReference, NotFound
 from agentdb.integration.models import ConnectionStatus, IntegrationEventType
 from agentdb.integration.records import ConnectionEntry, Tokens
 from agentdb.testing.factories import make_user
-from tests.canaries import canary
-
-NOON = datetime(2026, 3, 9, 12, tzinfo=UTC)
-KEY = "8f2d61b0c49e7a35d1906b7c3ef85a24697fe0d2b8431c5ae5a1372f4cd80b96"
-ACCESS, REFRESH = canary("access token"), canary("refresh token")
+from tests.integration.connecting import ACCESS, KEY, NOON, REFRESH, Provider, connected, refuses, tokens
 
 
 @pytest.fixture(scope="session")
 def agentdb_settings() -> dict[str, Any]:
     return {"encryption_keys": KEY}
-
-
-def tokens(number: int = 0, *, minutes: float | None = 60, refresh: bool = True) -> Tokens:
-    ends = None if minutes is None else clock.now() + timedelta(minutes=minutes)
-    return Tokens(f"{ACCESS} {number}", f"{REFRESH} {number}" if refresh else None, ends, ["mail.read"])
-
-
-async def connected(db: Database, **given: Any) -> ConnectionEntry:
-    user = await make_user(db)
-    return await db.integration.connections.connect(user.id, "gmail", tokens(**given))
-
-
-class Provider:
-    """Gives tokens, one after another, and counts."""
-
-    def __init__(self, *, waits: asyncio.Event | None = None) -> None:
-        self.asked: list[str] = []
-        self.entered = asyncio.Event()
-        self._waits = waits
-
-    async def __call__(self, refresh_token: str) -> Tokens:
-        self.asked.append(refresh_token)
-        self.entered.set()
-        if self._waits is not None:
-            await self._waits.wait()
-        return tokens(len(self.asked))
 
 
 async def test_an_account_is_connected_used_and_disconnected(db: Database) -> None:
@@ -107,99 +75,6 @@ async def test_connecting_at_once_makes_one_connection(db: Database) -> None:
     assert revealed.access_token.removeprefix(ACCESS) == (revealed.refresh_token or "").removeprefix(REFRESH)
 
 
-async def test_of_many_who_refresh_one_asks_the_provider(db: Database) -> None:
-    made = await connected(db, minutes=0.5)
-    provider = Provider()
-
-    answers = await asyncio.gather(*(db.integration.connections.refresh(made.id, provider) for _ in range(12)))
-
-    assert provider.asked == [f"{REFRESH} 0"]
-    assert {answer.token_version for answer in answers} == {2}
-    assert (await db.integration.connections.reveal(made.id, by=None)).access_token == f"{ACCESS} 1"
-    kinds = [event.event_type for event in (await db.integration.events.latest(integration_id=made.id)).items]
-    assert kinds == [IntegrationEventType.refreshed, IntegrationEventType.connected]
-
-
-async def test_a_token_that_is_good_is_not_refreshed_unless_the_provider_refused_that_one(db: Database) -> None:
-    made = await connected(db)
-    connections, provider = db.integration.connections, Provider()
-
-    assert (await connections.refresh(made.id, provider)).token_version == 1
-    assert (await connections.refresh(made.id, provider, seen=1)).token_version == 2
-    assert (await connections.refresh(made.id, provider, seen=1)).token_version == 2
-    assert len(provider.asked) == 1
-
-
-async def test_whoever_dies_while_refreshing_is_succeeded_when_the_lease_ends(db: Database) -> None:
-    with clock.hold(NOON) as hand:
-        made = await connected(db, minutes=0.5)
-        never = asyncio.Event()
-        dead, heir = Provider(waits=never), Provider()
-        connections = db.integration.connections
-        late = asyncio.ensure_future(connections.refresh(made.id, dead, lease_seconds=60))
-        await dead.entered.wait()
-        hand.forward(timedelta(seconds=61))
-
-        refreshed = await connections.refresh(made.id, heir)
-        never.set()  # the first one lives after all, and comes too late
-
-        with pytest.raises(StaleVersion):
-            await late
-        assert len(heir.asked) == 1
-        assert (await connections.get(made.id)).token_version == refreshed.token_version == 2
-
-
-async def test_whoever_is_cancelled_lets_the_next_one_try_at_once(db: Database) -> None:
-    with clock.hold(NOON):
-        made = await connected(db, minutes=0.5)
-        stuck, heir = Provider(waits=asyncio.Event()), Provider()
-        task = asyncio.ensure_future(db.integration.connections.refresh(made.id, stuck))
-        await stuck.entered.wait()
-
-        task.cancel()
-        with pytest.raises(asyncio.CancelledError):
-            await task
-
-        assert (await db.integration.connections.refresh(made.id, heir)).token_version == 2
-
-
-async def test_who_disconnects_wins_against_who_is_refreshing(db: Database) -> None:
-    made = await connected(db, minutes=0.5)
-    hold = asyncio.Event()
-    provider = Provider(waits=hold)
-    task = asyncio.ensure_future(db.integration.connections.refresh(made.id, provider))
-    await provider.entered.wait()
-
-    await db.integration.connections.disconnect(made.id)
-    hold.set()
-
-    with pytest.raises(StaleVersion):
-        await task
-    after = await db.integration.connections.get(made.id)
-    assert (after.status, after.has_access_token) == (ConnectionStatus.disconnected, False)
-
-
-async def test_a_provider_that_fails_is_told_without_what_it_said(db: Database) -> None:
-    with clock.hold(NOON) as hand:
-        made = await connected(db, minutes=0.5)
-
-        async def refuses(refresh_token: str) -> Tokens:
-            raise RuntimeError(f"bad token {refresh_token}")
-
-        with pytest.raises(RuntimeError):
-            await db.integration.connections.refresh(made.id, refuses)
-        still = await db.integration.connections.get(made.id)
-        hand.forward(timedelta(minutes=1))
-        with pytest.raises(RuntimeError):
-            await db.integration.connections.refresh(made.id, refuses)
-
-        (first, *_) = (await db.integration.events.latest(integration_id=made.id, types=["error"])).items
-        assert first.error_message == "refreshing failed: RuntimeError"
-        assert still.status is ConnectionStatus.connected  # the token is good for half a minute
-        assert (await db.integration.connections.get(made.id)).status is ConnectionStatus.expired
-        assert (await db.integration.connections.refresh(made.id, Provider())).status is ConnectionStatus.connected
-
-
 async def test_what_ended_and_cannot_be_refreshed_expires(db: Database) -> None:
     with clock.hold(NOON) as hand:
         over = [await connected(db, minutes=1, refresh=False) for _ in range(3)]
@@ -211,6 +86,9 @@ async def test_what_ended_and_cannot_be_refreshed_expires(db: Database) -> None:
         assert await connections.expire() == 1
         assert await connections.expire() == 0
 
+        for one in over:
+            (told,) = (await db.integration.events.latest(integration_id=one.id, types=["error"])).items
+            assert (told.error_code, told.occurred_at) == ("expired", NOON + timedelta(minutes=2))
         assert {(await connections.get(one.id)).status for one in over} == {ConnectionStatus.expired}
         assert {(await connections.get(one.id)).status for one in good} == {ConnectionStatus.connected}
         with pytest.raises(InvalidTransition, match="connect it again"):
@@ -291,6 +169,8 @@ async def test_what_makes_no_sense_is_refused(db: Database) -> None:
         lambda: connections.connect(made.user_id, "gmail", cast("Any", {"access_token": ACCESS})),
         lambda: connections.connect(made.user_id, "gmail", Tokens("")),
         lambda: connections.connect(made.user_id, "gmail", Tokens("a", scopes="mail")),
+        lambda: connections.connect(made.user_id, "gmail", Tokens("a", expires_at=datetime(2026, 3, 9))),  # noqa: DTZ001
+        lambda: connections.begin(made.user_id, "slack", scopes="mail"),
         lambda: connections.refresh(made.id, Provider(), lease_seconds=0),
         lambda: connections.refresh(made.id, Provider(), margin_seconds=float("nan")),
         lambda: db.integration.events.record_use(made.id, ""),
@@ -303,40 +183,51 @@ async def test_what_makes_no_sense_is_refused(db: Database) -> None:
             await call()
 
 
-_REFRESHER = """
-import asyncio, sys, agentdb
-from datetime import UTC, datetime, timedelta
-from agentdb.integration.records import Tokens
-
-async def fetch(refresh_token):
-    with open(sys.argv[3], "a") as asked:
-        asked.write("asked\\n")
-    await asyncio.sleep(0.5)
-    return Tokens("new", "newer", datetime.now(UTC) + timedelta(hours=1))
-
-async def main():
-    async with agentdb.connect(sys.argv[1], migrate="never") as db:
-        entry = await db.integration.connections.refresh(int(sys.argv[2]), fetch)
-        print(entry.token_version)
-
-asyncio.run(main())
-"""
+async def _standing(db: Database, status: str) -> ConnectionEntry:
+    """Return a connection of a status, made as it comes to be in practice."""
+    connections, user = db.integration.connections, (await make_user(db)).id
+    if status == "pending":
+        return await connections.begin(user, "gmail")
+    made = await connections.connect(user, "gmail", tokens(minutes=-1 if status == "expired" else 60))
+    if status == "disconnected":
+        return await connections.disconnect(made.id)
+    if status == "error":
+        return await connections.fail(made.id, "no")
+    if status == "expired":
+        with pytest.raises(RuntimeError):
+            await connections.refresh(made.id, refuses)
+    return await connections.get(made.id)
 
 
-async def test_two_processes_refresh_once(database_url: str, tmp_path: Path) -> None:
-    asked = tmp_path / "asked"
-    environment = {**os.environ, "AGENTDB_ENCRYPTION_KEYS": KEY, "AGENTDB_FOLDER": str(tmp_path)}
-    async with connect(database_url, folder=tmp_path, encryption_keys=KEY) as db:
-        user = await make_user(db)
-        made = await db.integration.connections.connect(user.id, "gmail", tokens(minutes=0.5))
+CHANGES: dict[str, Callable[[Database, ConnectionEntry], Awaitable[ConnectionEntry]]] = {
+    "connect": lambda db, made: db.integration.connections.connect(made.user_id, "gmail", tokens()),
+    "disconnect": lambda db, made: db.integration.connections.disconnect(made.id),
+    "fail": lambda db, made: db.integration.connections.fail(made.id, "no"),
+    "refresh": lambda db, made: db.integration.connections.refresh(made.id, Provider(), seen=made.token_version),
+}
+FOLLOWS = {
+    "pending": {"connect": "connected", "disconnect": "disconnected", "fail": "error"},
+    "connected": {"connect": "connected", "disconnect": "disconnected", "fail": "error", "refresh": "connected"},
+    "disconnected": {"connect": "connected"},
+    "expired": {"connect": "connected", "disconnect": "disconnected", "refresh": "connected"},
+    "error": {"connect": "connected", "disconnect": "disconnected", "fail": "error", "refresh": "connected"},
+}
+TELLS = {"connect": "connected", "disconnect": "disconnected", "fail": "error", "refresh": "refreshed"}
 
-        arguments = [sys.executable, "-c", _REFRESHER, database_url, str(made.id), str(asked)]
-        processes = [
-            await asyncio.create_subprocess_exec(*arguments, env=environment, stdout=asyncio.subprocess.PIPE)
-            for _ in range(2)
-        ]
-        told = [(await process.communicate())[0] for process in processes]
 
-        assert told == [b"2\n", b"2\n"]
-        assert asked.read_text() == "asked\n"
-        assert (await db.integration.connections.reveal(made.id, by=None)).access_token == "new"
+@pytest.mark.parametrize("before", FOLLOWS)
+async def test_a_status_follows_only_where_it_may_and_each_change_is_told(db: Database, before: str) -> None:
+    for change, act in CHANGES.items():
+        made = await _standing(db, before)
+        assert made.status == before
+        told = await db.integration.events.count(integration_id=made.id)
+
+        if (after := FOLLOWS[before].get(change)) is None:
+            with pytest.raises(InvalidTransition):
+                await act(db, made)
+            assert await db.integration.events.count(integration_id=made.id) == told
+        else:
+            assert (await act(db, made)).status == after, change
+            (latest, *rest) = (await db.integration.events.latest(integration_id=made.id)).items
+            assert (latest.event_type, len(rest)) == (TELLS[change], told), change
+        assert (await db.integration.connections.get(made.id)).status == (after or before)
