@@ -9,10 +9,10 @@ from functools import partial
 from typing import Any, Final, NoReturn
 
 from agentdb.engine.connection import Connection
-from agentdb.errors import BadInput, NotFound, Unavailable
+from agentdb.errors import BadInput, NotFound, SchemaMismatch, Unavailable
 from agentdb.hub.filing.folder import Folder, in_thread, key_of, unusable
 from agentdb.hub.filing.incoming import Incoming, Source, received
-from agentdb.hub.filing.keeping import IN_ROWS, NEXT, kept, unreferred, unused
+from agentdb.hub.filing.keeping import IDENTITY, IN_ROWS, NEXT, kept, unreferred, unused
 from agentdb.hub.filing.kinds import media_type_of, named
 from agentdb.hub.filing.lists import DESCRIBE, OPEN, USAGE, attachments, uploads_plan
 from agentdb.hub.filing.outgoing import OpenFile, altered, gone
@@ -34,8 +34,9 @@ _STORE_INSTEAD: Final = "an attachment has a file, which never changes; use atta
 class Attachments(Repository[Attachment]):
     """The files that go with mail and with what runs log.
 
-    They lie in ``attachments`` below `Settings.folder`, which belongs to one database alone; with a database in memory
-    in a temporary folder. Where several machines use one database, all of them must share this folder.
+    They lie in ``attachments`` below `Settings.folder`, which belongs to one database alone, and says to which; with a
+    database in memory in a temporary folder. Where several machines use one database, all of them must share this
+    folder.
 
     Args:
         connection: the database itself, each call its own transaction, or an open unit.
@@ -84,6 +85,7 @@ class Attachments(Repository[Attachment]):
         Raises:
             BadInput: empty, too large, or not what the sender told; nothing is kept then.
             MissingReference: no such user.
+            BadSettings: the folder is another database's.
             Unavailable: the folder cannot be written.
 
         Cost: one pass over the bytes, on a thread; one transaction of two statements.
@@ -97,6 +99,7 @@ class Attachments(Repository[Attachment]):
         }
         if file_size is not None and file_size > most_bytes:
             raise BadInput(f"a file of {file_size:,} bytes is larger than {most_bytes:,}; send a smaller one")
+        await self._take_folder()
         async with received(self._folder, stream, most_bytes=most_bytes) as incoming:
             _check(incoming, file_hash, file_size)
             key = key_of(incoming.hash)
@@ -116,6 +119,14 @@ class Attachments(Repository[Attachment]):
             return self._folder.size(self._folder.path / storage_key) == size
         except OSError as error:
             raise unusable(error) from error
+
+    async def _take_folder(self) -> None:
+        """See that the folder is this database's, once for as long as the database is open."""
+        if not self._folder.is_taken:
+            identity = await self.connection.fetch_one(IDENTITY, {})
+            if identity is None:
+                raise SchemaMismatch("schema_version has no row; restore a backup, or run `agentdb stamp`")
+            await in_thread(self._folder.take, identity)
 
     # Reading
 
@@ -191,7 +202,8 @@ class Attachments(Repository[Attachment]):
             grace_seconds: how long an upload waits to be attached: what is younger stays.
             limit: how many rows, files, and unfinished files at most.
 
-        Raises: BadInput in a unit, whose rows could come back; Unavailable when the folder cannot be used.
+        Raises: BadInput in a unit, whose rows could come back; BadSettings when the folder is another database's;
+            Unavailable when it cannot be used.
         Cost: reads every row's id and the folder's names, in batches; a short transaction for each batch with something
             to remove.
         """
@@ -199,6 +211,7 @@ class Attachments(Repository[Attachment]):
             raise BadInput("attachments are collected on the database, not in a unit: files do not come back with rows")
         if not 0 <= grace_seconds <= 10**9:
             raise BadInput(f"a grace period is of 0 seconds or more, not {grace_seconds!r}")
+        await self._take_folder()
         limit = capped(limit, self.most)
         before = self.connection.now() - timedelta(seconds=grace_seconds)
         rows = await self._collect_rows(before, limit)

@@ -55,7 +55,7 @@ class Limits(Repository[SpendLimit]):
             exempts_from_installation: whether the installation's limit does not bind this user.
 
         Raises: BadInput; MissingReference for an unknown user.
-        Cost: one transaction, which waits for those that are writing costs.
+        Cost: one transaction, which waits for those that are writing costs or reserving, and they for it.
         """
         if billionths(amount) < 0:
             raise BadInput(f"a limit is from $0, not {amount}; remove it for no limit")

@@ -51,8 +51,8 @@ class Logs(Repository[ContextLog]):
 
         Args:
             session: a session of a run, or its id.
-            entries: each with ``role`` and ``message``; ``source``, ``type``, ``attachment_id`` and ``host_id`` (the
-                session's own when absent) as wanted.
+            entries: each with ``role`` and ``message``; ``source``, ``type``, ``attachment_id`` and ``host_id`` as
+                wanted; where that is absent, it is the given session's own, and none where an id was given.
 
         Raises: MissingReference when there is no such session, host or attachment; BadInput for an unknown field, or a
             file that was uploaded for mail.

@@ -69,7 +69,8 @@ class Reservations(Repository[CostReservation]):
         was settled already returns the same settlement.
 
         Args: entry: as `Costs.append`, but for ``user_id``; ``request_id`` is the reservation's unless given.
-        Raises: NotFound; BadInput; MissingReference; Conflict when the request was charged another cost.
+        Raises: NotFound; BadInput; MissingReference; Conflict when the request was charged another cost;
+            InvalidTransition when it was settled so long ago that retention has folded its cost: nothing is charged.
         Cost: one transaction, shared by all that settle meanwhile.
         """
         return await self.connection.share(SETTLE, Bill(_id(reservation_id), checked(entry)))

@@ -37,8 +37,9 @@ def folder(db: Database) -> Path:
 
 
 def files(db: Database) -> list[str]:
-    """Return all files there are, the unfinished ones too."""
-    return sorted(str(path.relative_to(folder(db))) for path in folder(db).rglob("*") if path.is_file())
+    """Return all files there are, the unfinished ones too; not the one that tells whose the folder is."""
+    there = [path for path in folder(db).rglob("*") if path.is_file() and not path.name.startswith("database-")]
+    return sorted(str(path.relative_to(folder(db))) for path in there)
 
 
 async def stored(db: Database, user: User, contents: bytes = CONTENTS, **details: Any) -> Attachment:

@@ -31,7 +31,8 @@ LATER = timedelta(days=2)
 
 def files(db: Database) -> set[str]:
     folder = db._folder.path
-    return {str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file()}
+    there = [path for path in folder.rglob("*") if path.is_file() and not path.name.startswith("database-")]
+    return {str(path.relative_to(folder)) for path in there}
 
 
 async def stored(db: Database, user: User, contents: bytes, **details: Any) -> Attachment:

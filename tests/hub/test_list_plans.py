@@ -101,20 +101,25 @@ async def plan_of(driver: Any, statement: str, arguments: Sequence[Any]) -> str:
     return "\n".join([row[0] for row in await driver.fetch(f"EXPLAIN {statement}", *arguments)])
 
 
+async def steps_of(driver: aiosqlite.Connection, statement: str, arguments: Sequence[Any]) -> int:
+    """Return how many steps SQLite's machine makes."""
+    steps = 0
+
+    def step() -> int:
+        nonlocal steps
+        steps += 1
+        return 0
+
+    await driver.set_progress_handler(step, 1)
+    await driver.execute_fetchall(statement, arguments)
+    await driver.set_progress_handler(None, 0)  # type: ignore[arg-type]
+    return steps
+
+
 async def work_of(driver: Any, statement: str, arguments: Sequence[Any]) -> int:
     """Return how many blocks PostgreSQL looks at, or how many steps SQLite's machine makes."""
     if isinstance(driver, aiosqlite.Connection):
-        steps = 0
-
-        def step() -> int:
-            nonlocal steps
-            steps += 1
-            return 0
-
-        await driver.set_progress_handler(step, 1)
-        await driver.execute_fetchall(statement, arguments)
-        await driver.set_progress_handler(None, 0)  # type: ignore[arg-type]
-        return steps
+        return await steps_of(driver, statement, arguments)
     await driver.fetch(statement, *arguments)  # the first reading of a page also writes its hint bits
     told = await driver.fetchval(f"EXPLAIN (ANALYZE, BUFFERS, FORMAT JSON) {statement}", *arguments)
     root = (json.loads(told) if isinstance(told, str) else told)[0]["Plan"]

@@ -86,12 +86,27 @@ CASES: list[tuple[Plan[Any], dict[str, Any], set[str]]] = [
         {"place": 9, "participants_digest": "d-7"},
         _index("current"),
     ),
+    (lists.page_plan(Box.received, None, True, False), {}, _index("archived")),
+    (lists.page_plan(Box.sent, MAIL, True, False), {}, _index("archived")),
+    (lists.page_plan(Box.both, None, False, False), {}, _index("received") | _index("sent")),
+    (lists.page_plan(Box.among_them, None, False, False), {"participants_digest": "d-7"}, _index("current")),
     (lists.unread_plan(MAIL), {"place": 9}, _index("unread")),
     (lists.unread_plan(None), {"place": 9}, _index("unread")),
     (
         lists.conversation_plan(MailKind.chat, Window.before),
         {"place": 3_000, "participants_digest": "d-7"},
         _index("conversation"),
+    ),
+    (lists.conversation_plan(MAIL, Window.latest), {"participants_digest": "d-7"}, _index("conversation")),
+    (
+        lists.conversation_plan(MAIL, Window.after),
+        {"place": 3_000, "participants_digest": "d-7"},
+        _index("conversation"),
+    ),
+    (
+        chat._CONVERSATIONS[MailKind.mail, False],
+        {},
+        _index("conversation") | _index("current") | _index("unread_in_conversation"),
     ),
     (
         chat._CONVERSATIONS[MailKind.chat, True],

@@ -2,89 +2,35 @@
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import Awaitable, Callable
-from contextlib import AsyncExitStack
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from decimal import Decimal
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import hypothesis.strategies as st
-from hypothesis import HealthCheck, settings
-from hypothesis.stateful import (
-    RuleBasedStateMachine,
-    initialize,
-    invariant,
-    precondition,
-    rule,
-    run_state_machine_as_test,
-)
+import pytest
+from hypothesis.stateful import initialize, invariant, precondition, rule
 
-from agentdb import clock
-from agentdb.config import Settings
-from agentdb.database import Database, connect
-from agentdb.errors import AgentDBError, BudgetExceeded, InvalidTransition
+from agentdb.database import Database
+from agentdb.errors import BudgetExceeded, InvalidTransition
 from agentdb.hub.models.spending import LimitPeriod
-from agentdb.testing.plugin import SEALED
 from agentdb.testing.postgresql import PostgreSQLServer
+from tests.hub.lockstep import BEGIN, Ids, Lockstep, run
 from tests.hub.spending_model import Model, Whose
 
-R = TypeVar("R")
-BEGIN = datetime(2026, 3, 9, 10, tzinfo=UTC)
 CENTS = st.integers(0, 120).map(lambda cents: Decimal(cents) / 100)
 PICK = st.integers(0, 10_000)
 
 
-class Spending(RuleBasedStateMachine):
-    """Every run has fresh databases."""
-
-    template: Path
-    server: PostgreSQLServer
-    server_template: str
+class Spending(Lockstep):
+    """Four users, one of whom leads, limits of theirs and of the installation, and money that comes and goes."""
 
     def __init__(self) -> None:
         super().__init__()
-        self.runner = asyncio.Runner()
-        self.opened = AsyncExitStack()
-        self.held = clock.hold(BEGIN)
-        self.hand = self.held.__enter__()
         self.model = Model(BEGIN)
-        self.users: list[tuple[int, ...]] = []
-        self.sessions: list[tuple[int, ...]] = []
-        self.reservations: list[tuple[int, ...]] = []
-        self.databases = self.runner.run(self.open())
-
-    async def open(self) -> list[Database]:
-        url = await self.server.create_database(self.server_template)
-        self.opened.push_async_callback(self.server.drop_database, url)
-        memory = Database(Settings.load("sqlite://", **SEALED), template=self.template)
-        kept = connect(url, **SEALED, pool_size=2)
-        return [await self.opened.enter_async_context(database) for database in (memory, kept)]
-
-    def teardown(self) -> None:
-        self.runner.run(self.opened.aclose())
-        self.runner.close()
-        self.held.__exit__(None, None, None)
-
-    def both(self, call: Callable[[Database, int], Awaitable[R]]) -> list[R | AgentDBError]:
-        """Return what a call gives on each database, or the error it raises: of the same kind on both."""
-
-        async def told(database: Database, side: int) -> R | AgentDBError:
-            try:
-                return await call(database, side)
-            except AgentDBError as error:
-                return error
-
-        async def all_told() -> list[R | AgentDBError]:
-            return [await told(database, side) for side, database in enumerate(self.databases)]
-
-        answers = self.runner.run(all_told())
-        assert type(answers[0]) is type(answers[1]), answers
-        return answers
-
-    def ids(self, call: Callable[[Database, int], Awaitable[Any]]) -> tuple[int, ...]:
-        return tuple(row.id for row in self.both(call))  # type: ignore[union-attr]
+        self.users: list[Ids] = []
+        self.sessions: list[Ids] = []
+        self.reservations: list[Ids] = []
 
     def whose(self, key: Whose, side: int) -> dict[str, Any]:
         return {"user_id": None if key[0] is None else self.users[key[0]][side], "covers": key[1]}
@@ -240,26 +186,14 @@ class Spending(RuleBasedStateMachine):
             assert [row.total_cost for row in rows] == [total, total]  # type: ignore[union-attr]
 
 
-def _run(template: Path, server: PostgreSQLServer, examples: int, steps: int) -> None:
-    async def prepare(url: str) -> None:
-        async with connect(url, **SEALED):
-            pass
-
-    server_template = asyncio.run(server.template("agentdb", prepare))
-    known = {"template": template, "server": server, "server_template": server_template}
-    run_state_machine_as_test(
-        type("Spending", (Spending,), known),
-        settings=settings(
-            max_examples=examples,
-            stateful_step_count=steps,
-            deadline=None,
-            derandomize=True,
-            suppress_health_check=list(HealthCheck),
-        ),
-    )
-
-
 def test_both_databases_agree_with_the_model(
     agentdb_template: Path, agentdb_postgresql_server: PostgreSQLServer
 ) -> None:
-    _run(agentdb_template, agentdb_postgresql_server, examples=12, steps=40)
+    run(Spending, agentdb_template, agentdb_postgresql_server, examples=12, steps=40)
+
+
+@pytest.mark.long
+def test_both_databases_agree_with_the_model_for_long(
+    agentdb_template: Path, agentdb_postgresql_server: PostgreSQLServer
+) -> None:
+    run(Spending, agentdb_template, agentdb_postgresql_server, examples=80, steps=80)

@@ -16,7 +16,7 @@ from pathlib import Path
 from threading import Lock
 from typing import Final, TypeVar
 
-from agentdb.errors import DatabaseCorrupt, Unavailable
+from agentdb.errors import BadSettings, DatabaseCorrupt, Unavailable
 
 R = TypeVar("R")
 
@@ -25,6 +25,7 @@ BATCH: Final = 200
 
 _DIGEST: Final = re.compile(r"[0-9a-f]{64}")
 _PART: Final = re.compile(r"[0-9a-f]{2}")
+_MARK: Final = re.compile(r"database-[0-9a-f]{32}")
 
 
 def key_of(file_hash: str) -> str:
@@ -45,6 +46,7 @@ class Folder:
         self._temporary: Path | None = None
         self._lock = Lock()
         self.durable = path is not None  # what is temporary need not survive a power cut
+        self.is_taken = path is None  # for the database that has been opened with it
 
     @property
     def path(self) -> Path:
@@ -76,6 +78,29 @@ class Folder:
         self.make(folder.parent)
         folder.mkdir(mode=0o700, exist_ok=True)
         self.sync(folder.parent)
+
+    def take(self, identity: str) -> None:
+        """Take the folder for a database, by an empty file whose name says which; or see that it has been.
+
+        Whoever clears away what no row needs would otherwise remove the files of another database.
+
+        Raises: BadSettings when the folder is another database's.
+        """
+        own = f"database-{identity}"
+        self.make(self.path)
+        first = not self._within(self.path, _MARK)
+        if first:
+            (self.path / own).touch(mode=0o600)
+            self.sync(self.path)
+        others = [mark.name for mark in self._within(self.path, _MARK) if mark.name != own]
+        if others or not (self.path / own).exists():
+            if first:
+                (self.path / own).unlink(missing_ok=True)  # two came at once
+            raise BadSettings(
+                f"the folder {self.path} keeps the files of another database ({', '.join(others)});"
+                " give each its own AGENTDB_FOLDER, or remove that file when its database is gone"
+            )
+        self.is_taken = True
 
     def sync(self, folder: Path) -> None:
         """Have the disk remember which files a folder has."""

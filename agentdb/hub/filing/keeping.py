@@ -34,6 +34,7 @@ from agentdb.engine.quantities import WholeType
 from agentdb.engine.statements import insert_one
 from agentdb.hub.models.machines import ContextLog
 from agentdb.hub.models.mail import Attachment, MailAttachment
+from agentdb.hub.models.settings import SchemaVersion
 
 _attachments: Final[Table] = Attachment.__table__  # type: ignore[assignment]
 _links: Final[Table] = MailAttachment.__table__  # type: ignore[assignment]
@@ -49,6 +50,9 @@ IN_ROWS: Final = Plan[str](
     select(_attachments.c.file_hash).distinct().where(among(_attachments.c.file_hash, "hashes")),
     name="attachments.collect: files of rows",
 )
+
+# Whose the folder is.
+IDENTITY: Final = Plan[str](select(SchemaVersion.identity).where(SchemaVersion.id == 1), name="attachments: database")
 
 _UNUSED: Final = and_(
     _attachments.c.created_at < of(_attachments.c.created_at, "before"),

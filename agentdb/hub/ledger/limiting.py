@@ -12,7 +12,7 @@ from sqlalchemy.sql import ColumnElement
 
 from agentdb.engine.columns import of
 from agentdb.engine.connection import Script, count, each, every, one
-from agentdb.engine.locking import writers_wait
+from agentdb.engine.locking import lockers_wait, writers_wait
 from agentdb.engine.plan import Plan
 from agentdb.engine.quantities import MoneyType, WholeType
 from agentdb.engine.statements import insert_one
@@ -55,8 +55,10 @@ def _adopt_plan(scope: Scope) -> Plan[None]:
     return Plan(insert(_charges).from_select(keys, rows, include_defaults=False), name="limits.set: adopt")
 
 
+# In the order in which all lock. Whoever reserves or gives back has read which limits there are; whoever charges, which
+# windows. None of them may be half-way when a limit is counted.
+_RESERVED: Final = Plan[None](lockers_wait(_reservations), name="limits.set: reservations")
 _SETTLED: Final = Plan[None](writers_wait(_costs), name="limits.set: costs")
-_RESERVED: Final = Plan[None](writers_wait(_reservations), name="limits.set: reservations")
 _SAME: Final = {
     whose: Plan[SpendLimit](
         select(SpendLimit).where(condition, _limits.c.covers == of(_limits.c.covers)).with_for_update(key_share=True),
@@ -147,6 +149,7 @@ _CHANGED: Final = _changed_plan()
 
 def set_limit(whose: str, words: dict[str, Any], values: dict[str, Any], now: datetime) -> Script[SpendLimit]:
     """Within a script: make a limit, or change the one there is."""
+    yield from one(_RESERVED)
     yield from one(_SETTLED)
     before = yield from one(_SAME[whose], **words)
     started, ends = window(values["period"], values["every"], values["timezone"], now)
@@ -163,7 +166,6 @@ def set_limit(whose: str, words: dict[str, Any], values: dict[str, Any], now: da
     }
     stored: SpendLimit | None
     if before is None:
-        yield from one(_RESERVED)
         stored = yield from one(insert_one(SpendLimit), **words, **becomes)
         if stored is not None:
             yield from count(_ADOPTED[scope], limit_id=stored.id, now=now, **asked)

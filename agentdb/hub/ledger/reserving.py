@@ -11,8 +11,9 @@ from typing import Any, Final
 from sqlalchemy import Table, insert, select
 
 from agentdb.engine.columns import bound_columns
-from agentdb.engine.connection import Script, Shared, each, every
+from agentdb.engine.connection import Script, Shared, each, every, one
 from agentdb.engine.functions import among
+from agentdb.engine.locking import writing_begins
 from agentdb.engine.plan import Plan, Together
 from agentdb.engine.statements import given_arrays, insert_once, insert_one
 from agentdb.errors import AgentDBError, BudgetExceeded, Conflict
@@ -34,6 +35,8 @@ class Wish:
     expires_at: datetime
 
 
+# Before limits are read: one that is being made is waited for, and seen. Later would be too late for it to hold this.
+_BEGINS: Final = Plan[None](writing_begins(_reservations), name="reservations.reserve: begins")
 _BY_REQUESTS: Final = Plan[CostReservation](
     select(CostReservation).where(among(_reservations.c.request_id, "requests")),
     name="reservations.by_requests",
@@ -47,12 +50,13 @@ def _take_plan() -> Plan[None]:
     keys = [column.key for column in columns]
     given = given_arrays(**{column.key: column.type for column in columns})
     together = insert(_charges).from_select(keys, select(*(given.c[key] for key in keys)), include_defaults=False)
-    return Plan(
+    taken: Plan[None] = Plan(
         insert(_charges),
         name="reservations.take",
         columns=keys,
         together=Together(together.returning(*_charges.primary_key.columns), in_order=True),
     )
+    return taken
 
 
 _TAKE: Final = _take_plan()
@@ -60,6 +64,7 @@ _TAKE: Final = _take_plan()
 
 def _reserve(wishes: Sequence[Wish], now: datetime) -> Script[list[CostReservation | AgentDBError]]:
     """Grant each wish that leaves every limit room, in their order."""
+    yield from one(_BEGINS)
     counted = yield from locked((wish.user_id for wish in wishes), now)
     known = yield from _known(wishes)
     granted: dict[int, Sequence[Applied]] = {}

@@ -145,9 +145,19 @@ def _settlements(
             answers.append(Settlement(charged.cost, beyond))
             continue
         reservation = reservations.get(bill.reservation_id)
-        cost = costs.get(reservation.cost_id or 0) if reservation is not None else None
-        answers.append(Settlement(cost, ()) if cost is not None else _unknown(bill.reservation_id))
+        answers.append(_known(reservation, costs) if reservation is not None else _unknown(bill.reservation_id))
     return answers
+
+
+def _known(reservation: CostReservation, costs: Mapping[int, Cost]) -> Settlement | AgentDBError:
+    """Return what a reservation became that was settled before."""
+    cost = costs.get(reservation.cost_id or 0)
+    if cost is not None:
+        return Settlement(cost, ())
+    return InvalidTransition(
+        f"reservation {reservation.id} was settled as cost {reservation.cost_id}, which retention has folded since;"
+        " nothing was charged again"
+    )
 
 
 def _unknown(reservation_id: int) -> NotFound:

@@ -125,7 +125,7 @@ class Run(Entity):
     """The number of a run, given by its insert."""
 
     __tablename__ = "runs"
-    __owner__ = Owner.installation
+    __owner__ = Owner.by("user_id")
 
     id: Mapped[Key]
     user_id: Mapped[int] = ref("users.id", CASCADE)

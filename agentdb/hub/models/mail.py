@@ -126,7 +126,7 @@ class MailRecipient(Mutable, Entity):
             where="archived_at IS NULL",
         ),
     )
-    __owner__ = Owner.via("message_id", "mail_messages")
+    __owner__ = Owner.by("user_id")
 
     id: Mapped[Key]
     message_id: Mapped[int] = ref("mail_messages.id", CASCADE, index=False)

@@ -8,7 +8,7 @@ from sqlalchemy.orm import Mapped, mapped_column
 from agentdb.base import Entity, Mutable
 from agentdb.engine.schema.ddl import descending_index
 from agentdb.owners import Owner
-from agentdb.types import CASCADE, SET_NULL, Json, Key, Name, Prose, Secret, Updated, Whole, flag, ref
+from agentdb.types import CASCADE, SET_NULL, Json, Key, Mark, Name, Prose, Secret, Updated, Whole, flag, ref
 
 
 class ConfigRevision(Entity):
@@ -56,3 +56,4 @@ class SchemaVersion(Entity):
     version: Mapped[Whole]
     revision: Mapped[Name]
     updated: Mapped[Updated]
+    identity: Mapped[Mark]  # stays as long as the database, wherever it is moved: whose a folder of attachments is

@@ -161,7 +161,7 @@ class CostReservation(Mutable, Entity):
     request_id: Mapped[Name | None]
     expires_at: Mapped[Moment]
     settled_at: Mapped[Moment | None]  # or given back: then it became no cost
-    cost_id: Mapped[int | None] = ref("costs.id", SET_NULL)  # the row of the ledger it became
+    cost_id: Mapped[Whole | None]  # the row of the ledger it became, which retention may have folded since
 
     charges: Mapped[list[ReservationCharge]] = relationship(
         back_populates="reservation", lazy="raise", passive_deletes="all"
