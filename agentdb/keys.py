@@ -12,6 +12,7 @@ from agentdb.errors import BadSettings
 from agentdb.guessing import most_bits_saved
 
 LENGTH: Final = 32  # bytes, at least
+LONGEST: Final = 1_024  # characters: more of them make no key better, and looking for patterns takes their time
 REMEDY: Final = 'make one with `python -c "import secrets; print(secrets.token_urlsafe(32))"`'
 
 # Of 2**32 random keys an expectation tells one in so many bits less: see `agentdb.guessing`.
@@ -31,8 +32,10 @@ def material(text: str, *, place: int) -> bytes:
         text: hex, base64 or URL-safe base64, with or without padding.
         place: the key's place in the setting, from 1: messages name it by that, and never repeat it.
 
-    Raises: BadSettings when it is shorter than 32 bytes or obviously not random.
+    Raises: BadSettings when it is shorter than 32 bytes, longer than 1,024 characters or obviously not random.
     """
+    if len(text) > LONGEST:
+        raise _weak(place, f"has more than {LONGEST:,} characters")
     key = _decoded(text, place)
     if len(key) < LENGTH:
         raise _weak(place, f"holds {len(key)} bytes where at least {LENGTH} are needed")

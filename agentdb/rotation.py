@@ -14,13 +14,15 @@ from dataclasses import dataclass
 from functools import cache
 from typing import Any, Final
 
-from sqlalchemy import ColumnElement, bindparam, func, literal_column, select, text, update
+from sqlalchemy import ColumnElement, Update, bindparam, func, literal_column, select, text, update
 
 from agentdb.database import Database
 from agentdb.engine.blobs import SecretType
 from agentdb.engine.columns import of
-from agentdb.engine.connection import Connection, each
-from agentdb.engine.plan import Plan
+from agentdb.engine.connection import Connection, Script, each, every
+from agentdb.engine.functions import among
+from agentdb.engine.plan import Plan, Together
+from agentdb.engine.statements import given_arrays
 from agentdb.errors import BadInput, BadSettings, DecryptionFailed
 from agentdb.keyring import ID_LENGTH, VERSION, Keyring
 from agentdb.keys import REMEDY
@@ -130,7 +132,7 @@ class _Rotator:
             else:
                 calls.append({"at": stored.key, "old": stored.sealed, "new": sealed})
         if calls:
-            changed = await self._connection.run(lambda: each(_replace(column), calls))
+            changed = await self._connection.run(lambda: _resealed(column, calls))
             self._resealed += sum(1 for key in changed if key is not None)
         return bool(calls)
 
@@ -250,15 +252,34 @@ def _count(column: SecretColumn, *, behind: bool) -> Plan[int]:
     return Plan(rows.where(_under_another_key(column)) if behind else rows, name=f"{column.column}.count")
 
 
+def _resealed(column: SecretColumn, calls: Sequence[dict[str, Any]]) -> Script[list[Any]]:
+    """Within a script: store secrets anew, and return the key of each row that was still as it was read."""
+    # In one order: two rotations that meet wait for each other, and never both.
+    yield from every(_lock(column), keys=[call["at"] for call in calls])
+    return (yield from each(_replace(column), calls))
+
+
+@cache
+def _lock(column: SecretColumn) -> Plan[Any]:
+    rows = select(column.key).where(among(column.key, "keys")).order_by(column.key)
+    return Plan(rows.with_for_update(key_share=True), name=f"{column.column}.reseal: lock")
+
+
 @cache
 def _replace(column: SecretColumn) -> Plan[Any]:
     """Return the plan that stores a secret anew, if it is still what was read; it gives the row's key when it was."""
     table: Any = column.column.table
     same = {own.name: own for own in table.columns if own.onupdate is not None}
-    statement = (
-        update(table)
-        .where(column.key == of(column.key, "at"), column.column == of(column.column, "old"))
-        .values({column.column.name: of(column.column, "new"), **same})
-        .returning(column.key)
-    )
-    return Plan(statement, name=f"{column.column}.reseal")
+
+    def replaced(at: ColumnElement[Any], old: ColumnElement[Any], new: ColumnElement[Any]) -> Update:
+        return (
+            update(table)
+            .where(column.key == at, column.column == old)
+            .values({column.column.name: new, **same})
+            .returning(column.key)
+        )
+
+    single = replaced(of(column.key, "at"), of(column.column, "old"), of(column.column, "new"))
+    given = given_arrays(at=column.key.type, old=column.column.type, new=column.column.type)
+    together = replaced(given.c.at, given.c.old, given.c.new).returning(given.c.ordinal)
+    return Plan(single, name=f"{column.column}.reseal", together=Together(together))

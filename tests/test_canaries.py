@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import traceback
 from collections.abc import Awaitable
+from contextlib import suppress
 from typing import Any
 
 import pytest
@@ -13,6 +14,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from agentdb.database import Database
 from agentdb.errors import AgentDBError
+from agentdb.integration.records import Tokens
 from agentdb.models import tables
 from agentdb.supervisor.models import AuditLog, User
 from agentdb.supervisor.tokens import digest_of
@@ -24,6 +26,8 @@ WRONG = canary("another password")
 PROVIDER = canary("key of a provider")
 VARIABLE = canary("value of a variable")
 TOOL = canary("credential of a tool")
+ACCESS = canary("access token of an integration")
+REFRESH = canary("refresh token of an integration")
 
 
 @pytest.fixture(scope="session")
@@ -65,6 +69,7 @@ async def _walk(db: Database, ears: _Ears) -> None:
     await _sign_in(db, ears, user, other)
     await _use_keys(db, ears, user)
     await _keep_variables(db, ears, user)
+    await _connect(db, ears, user)
 
 
 async def _sign_in(db: Database, ears: _Ears, user: User, other: User) -> None:
@@ -129,6 +134,39 @@ async def _keep_variables(db: Database, ears: _Ears, user: User) -> None:
     await ears.call(_add(db, User(username="twice", password_hash=PASSWORD)))
     await ears.call(_add(db, User(username="other", lead_user_id=10**9, password_hash=WRONG)))
     await ears.call(_execute(db, "SELECT * FROM users WHERE password_hash = :it AND nothing = 1", it=PASSWORD))
+
+
+async def _connect(db: Database, ears: _Ears, user: User) -> None:
+    connections, events = db.integration.connections, db.integration.events
+    tokens = Tokens(ACCESS, REFRESH)
+    ears.heard.append(repr(tokens))
+    await ears.call(connections.connect(10**9, "gmail", tokens))
+    await ears.call(connections.connect(user.id, "", tokens))
+    await ears.call(connections.connect(user.id, "gmail", Tokens(f"{ACCESS}\ud800", REFRESH)))
+    made = await connections.connect(user.id, "gmail", tokens)
+    await ears.call(connections.connect(user.id, "gmail", tokens, account_id="a" * 2_000))
+    await ears.call(connections.reveal(made.id, by=user.id))
+    await ears.call(connections.reveal(10**9, by=user.id))
+
+    async def renews(_: str) -> Tokens:
+        return Tokens(ACCESS, REFRESH)
+
+    async def breaks(refresh_token: str) -> Tokens:
+        raise ConnectionError(f"the provider refused {refresh_token}")
+
+    # What a provider raises is the caller's own, and passes; what is noted of it is ours.
+    with suppress(ConnectionError):
+        await connections.refresh(made.id, breaks, seen=made.token_version)
+    refreshed = await ears.call(connections.refresh(made.id, renews, seen=made.token_version))
+    assert refreshed.token_version == made.token_version + 1
+    await ears.call(events.record_use(made.id, "send"))
+    ears.heard += [
+        repr({key: value for key, value in vars(event).items() if key[0] != "_"})
+        for event in (await events.latest(integration_id=made.id)).items
+    ]
+    await ears.call(connections.of_user(user.id))
+    await ears.call(connections.disconnect(made.id))
+    await ears.call(connections.reveal(made.id, by=user.id))
 
 
 async def _add(db: Database, row: Any) -> None:

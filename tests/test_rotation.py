@@ -179,8 +179,8 @@ async def test_progress_is_told_to_its_end(db: Database) -> None:
     assert told == [(0, 201), (100, 201), (200, 201), (201, 201)]
 
 
-async def _many(db: Database, count: int) -> None:
-    """Store that many API keys named by their numbers, under the old key."""
+async def _many(db: Database, count: int) -> dict[str, str]:
+    """Store that many API keys named by their numbers, under the old key; return their values by their uuids."""
     user = await make_user(db)
     rows = []
     for number in range(count):
@@ -196,6 +196,7 @@ async def _many(db: Database, count: int) -> None:
             }
         )
     await db.supervisor.connection.insert_many(_column("api_keys", "secret").column.table, rows)
+    return {str(row["uuid"]): f"value of {row['name']}" for row in rows}
 
 
 async def test_a_secret_that_does_not_open_is_named_and_stays_while_the_others_go_on(db: Database) -> None:

@@ -49,8 +49,16 @@ def _visible_plan(*, after: bool) -> Plan[Agent]:
 
 
 def identity_of(name: str, user_id: int | None = None) -> UUID:
-    """Return the uuid of the agent that `Agents.get_or_create` makes for an owner under a name."""
-    return uuid5(NAMED, f"{'' if user_id is None else user_id}:{name}")
+    """Return the uuid of the agent that `Agents.get_or_create` makes for an owner under a name.
+
+    Raises: BadInput for a name that is no text.
+    """
+    try:
+        return uuid5(NAMED, f"{'' if user_id is None else user_id}:{name}")
+    except UnicodeEncodeError:
+        raise BadInput(
+            "an agent's name holds a lone surrogate, which is not text; decode its source as UTF-8"
+        ) from None
 
 
 class Agents(Repository[Agent]):

@@ -41,6 +41,9 @@ class Kind(Enum):
     TEXT = auto()
 
 
+HIDDEN: Final = frozenset({Kind.FILE, Kind.VARIABLE})  # their values are not told in messages
+
+
 @dataclass(frozen=True, slots=True)
 class Cell:
     """A field's value, and the trimmed text it was read from."""

@@ -14,7 +14,7 @@ from agentdb.engine.blobs import SecretType
 from agentdb.engine.quantities import MomentType, MoneyType, WholeType
 from agentdb.engine.spelling import FlagType, JsonType, Word
 from agentdb.errors import BadInput
-from agentdb.seeding.cells import Cell, Kind
+from agentdb.seeding.cells import HIDDEN, Cell, Kind
 
 # A number that reads the same when it is written again: nothing is lost where a text is wanted.
 _canonical: Final = re.compile(r"-?(?:0|[1-9][0-9]{0,14})(?:\.[0-9]{0,14}[1-9])?|-?Infinity").fullmatch
@@ -39,9 +39,9 @@ def fitted(column: Column[Any], cell: Cell) -> Any:
             raise BadInput(f"{column.name} is never null")
         return None
     try:
-        return _checked(column, _converted(column, cell))
+        return checked(column, _converted(column, cell))
     except BadInput as error:
-        if cell.kind in {Kind.VARIABLE, Kind.FILE} or isinstance(column.type, SecretType):
+        if cell.kind in HIDDEN or isinstance(column.type, SecretType):
             raise BadInput(f"{column.name} cannot hold {_GIVEN[cell.kind]} that is there") from None
         raise BadInput(f"{column.name}: {error}") from None
 
@@ -58,8 +58,11 @@ def _converted(column: Column[Any], cell: Cell) -> Any:
     return convert(cell)
 
 
-def _checked(column: Column[Any], value: Any) -> Any:
-    """Return a value that either database holds: a column's word decides, whichever it is spelled for."""
+def checked(column: Column[Any], value: Any) -> Any:
+    """Return a value that either database holds: a column's word decides, whichever it is spelled for.
+
+    Raises: BadInput, which may tell the value.
+    """
     kind = column.type if isinstance(column.type, Word) else WholeType()
     process = kind.binder("")
     if process is None or isinstance(kind, SecretType):
@@ -116,7 +119,7 @@ def _text(cell: Cell) -> str:
         raise BadInput(
             f"{cell.text[:40]} is read as a number, and would not stay as it is written; end the header in :text"
         )
-    return cell.value if cell.kind in {Kind.FILE, Kind.VARIABLE} else cell.text
+    return cell.value if cell.kind in HIDDEN else cell.text
 
 
 _CONVERSIONS: Final[Mapping[type[Word], Callable[[Cell], Any]]] = {
@@ -128,6 +131,6 @@ _CONVERSIONS: Final[Mapping[type[Word], Callable[[Cell], Any]]] = {
 
 
 def _refuse(wanted: str, cell: Cell) -> NoReturn:
-    shown = "" if cell.kind in {Kind.FILE, Kind.VARIABLE} else f": {cell.text[:40]!r}"
+    shown = "" if cell.kind in HIDDEN else f": {cell.text[:40]!r}"
     given = f"{_GIVEN[cell.kind]}{shown}" if cell.text else "nothing; write null for no value"
     raise BadInput(f"{wanted} is expected, not {given}")

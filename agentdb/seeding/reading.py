@@ -9,8 +9,8 @@ from typing import Any, Final
 from sqlalchemy import Column
 
 from agentdb.errors import BadInput
-from agentdb.seeding.cells import Kind, cell_of
-from agentdb.seeding.fitting import fitted
+from agentdb.seeding.cells import HIDDEN, Cell, Kind, cell_of
+from agentdb.seeding.fitting import checked, fitted
 from agentdb.seeding.folder import SeedFolder
 from agentdb.seeding.grammar import Field, Place, parse
 from agentdb.seeding.problems import Problems
@@ -152,30 +152,47 @@ class _Reader:
         """Return a row of those values that are good; fields that are missing at its end are empty."""
         values: dict[str, Any] = {}
         places: dict[str, Place] = {}
+        hidden: set[str] = set()  # columns whose value comes from elsewhere
         end = fields[-1].place
         for position, heading in headings.items():
             field = fields[position] if position < len(fields) else Field("", end)
             name = heading.column.name
             places[name] = field.place
             try:
-                values[name] = self._value(heading, field)
+                cell = cell_of(field.text, self.folder, self.environment, cast=heading.cast)
+                if cell.kind in HIDDEN:
+                    hidden.add(name)
+                values[name] = self._value(heading, cell)
             except BadInput as error:
                 self.problems.add(self.file, field.place, str(error))
         row = SeedRow(values, places, fields[0].place.line)
         try:
-            values.update(self.table.complete(values))
+            values.update(self._completed(values, frozenset(hidden & values.keys())))
         except BadInput as error:
             self.problems.add(self.file, row.at(*self.table.key, "name"), str(error))
         return row
 
-    def _value(self, heading: _Heading, field: Field) -> Any:
-        cell = cell_of(field.text, self.folder, self.environment, cast=heading.cast)
+    def _completed(self, values: Mapping[str, Any], hidden: frozenset[str]) -> dict[str, Any]:
+        """Return a row's values with what belongs to them.
+
+        Raises: BadInput, which does not tell what a variable or a file holds.
+        """
+        if not hidden:
+            return self.table.complete(values)
+        # What is wrong with the rest of the row is told as it is.
+        self.table.complete({name: value for name, value in values.items() if name not in hidden})
+        try:
+            return self.table.complete(values)
+        except BadInput:
+            raise BadInput(_untold(*sorted(hidden))) from None
+
+    def _value(self, heading: _Heading, cell: Cell) -> Any:
         name = heading.column.name
         if heading.target is not None and cell.kind is not Kind.NULL:
-            called = str(cell.value)
-            if not called:
-                raise BadInput(f"{name.removesuffix('_id')} is the name of a row of {heading.target}, or null")
-            return Named(heading.target, BY_NAME[heading.target].called(called), called)
+            called = name.removesuffix("_id")
+            if not cell.value:
+                raise BadInput(f"{called} is the name of a row of {heading.target}, or null")
+            return Named(heading.target, self._called(heading.target, cell, called), cell.text)
         if name == "id" and cell.kind is Kind.NULL:
             return None
         value = fitted(heading.column, cell)
@@ -184,3 +201,22 @@ class _Reader:
         if name == "id" and value < 1:
             raise BadInput(f"an id is a whole number from 1, not {value}")
         return value
+
+    def _called(self, target: str, cell: Cell, name: str) -> Key:
+        """Return the key of a row that a cell names, as the database may be asked for it.
+
+        Raises: BadInput, which does not tell what a variable or a file holds.
+        """
+        table = BY_NAME[target]
+        try:
+            key = table.called(cell.value)
+            for column, part in zip(table.key, key, strict=True):
+                checked(table.table.columns[column], part)
+        except BadInput as error:
+            told = _untold(name) if cell.kind in HIDDEN else f"{name}: {error}"
+            raise BadInput(told) from None
+        return key
+
+
+def _untold(*columns: str) -> str:
+    return f"{' or '.join(columns)} cannot hold what its variable or file holds"

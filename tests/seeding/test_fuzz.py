@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import asyncio
+import random
 import tempfile
 import time
+from collections import Counter
 from contextlib import suppress
 from pathlib import Path
 
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from agentdb.database import Database
 from agentdb.errors import AgentDBError
+from agentdb.seeding import BadSeed, SeedReport
 from agentdb.seeding.folder import SeedFolder
 from agentdb.seeding.grammar import parse
 from agentdb.seeding.reading import read
@@ -73,6 +78,28 @@ def test_whatever_a_file_holds_is_rows_or_problems(
                 assert problem.file == f"{name}.csv"
                 assert problem.line >= 1
             assert len(sheets) <= 1
+
+
+async def test_whatever_files_hold_they_are_loaded_or_refused_by_an_error_of_ours(db: Database, tmp_path: Path) -> None:
+    dice = random.Random(20261121)  # noqa: S311 (the same files in each run)
+    plain = ["a", "b", "c", "1", "2"]
+    odd = [*_WORDS, *_NUMBERS, *_MARKS, *plain, "llm", '"{}"', '"[]"', "é" * 300, "x@1"]
+    outcomes: Counter[type] = Counter()
+
+    for turn in range(60):
+        folder = tmp_path / str(turn)
+        folder.mkdir()
+        for table in dice.sample(TABLES, 3):
+            more = dice.sample([*table.columns(), *table.references()], dice.randint(0, 4))
+            header = [*dict.fromkeys([*table.key, *table.required(), *(more if turn % 3 else ())])]
+            cells = odd if turn % 3 else plain
+            rows = [[dice.choice(cells) for _ in header] for _ in range(dice.randint(0, 3 if turn % 3 else 1))]
+            (folder / table.file).write_bytes("\n".join(map(",".join, [header, *rows])).encode())
+        (outcome,) = await asyncio.gather(db.seed(folder), return_exceptions=True)
+        outcomes[type(outcome)] += 1
+
+    assert set(outcomes) == {SeedReport, BadSeed}
+    assert min(outcomes.values()) > 4
 
 
 def test_a_long_file_of_one_mark_takes_no_longer_than_its_length() -> None:

@@ -87,6 +87,8 @@ async def test_every_problem_of_every_file_is_told_and_nothing_is_loaded(db: Dat
         ("models", "key,name,version_name,type,price_input\nm,m,m,llm,Infinity\n", "2:11: price_input: an amount"),
         ("models", "key,name,version_name,type,created_at\nm,m,m,llm,noon\n", "2:11: created_at: a moment such as"),
         ("providers", "name,api_key\nbrook,file:none\n", "2:7: the file 'none' cannot be read"),
+        ("agents", f"name,model\nhelper,{'m' * 300}\n", "2:8: model: text of 300 characters where at most 255 fit"),
+        ("agents", "name,prompt\nhelper,help\n", "2:8: prompt: a prompt is named with its version"),
     ],
 )  # fmt: skip
 async def test_a_problem_says_where_it_is_and_what_is_expected(
