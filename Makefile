@@ -7,7 +7,7 @@ READY := $(VENV)/.ready
 WORKERS ?= 2
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-all check format schema bench migrate up down clean
+.PHONY: help setup demo test test-all check format schema bench bench-peers migrate up down clean
 
 help: ## show this help
 	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -48,6 +48,9 @@ schema: $(READY) ## write migrations/schema/*.sql anew
 
 bench: $(READY) ## measure against the bare drivers and other layers
 	@$(BIN)/python -m benchmarks
+
+bench-peers: $(READY) ## install agents' libraries, apart, that bench then measures too
+	@$(BIN)/python -m benchmarks.peers
 
 migrate: $(READY) ## bring the database that the environment names up to date
 	@$(BIN)/agentdb migrate

@@ -9,9 +9,11 @@ import sys
 import time
 from collections.abc import Sequence
 from contextlib import AsyncExitStack
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Final
 
+import agentdb
 from benchmarks import (
     advanced_alchemy_peer,
     bare_postgresql,
@@ -21,11 +23,18 @@ from benchmarks import (
     sqlalchemy_orm,
     tortoise_peer,
 )
-from benchmarks.adapter import Adapter, Kind, Place
-from benchmarks.places import scene
+from benchmarks.adapter import POOL, Adapter, Kind, Place
+from benchmarks.places import Scene, scene
+from benchmarks.promises.measuring import Stage
 from benchmarks.report import Cell, header, table
 from benchmarks.work import ROWS, Row, measure
 
+OURS: Final = 1  # the place of ours among the modules
+ROWS_AREA: Final = "rows"
+JOBS: Final = 2_000
+GROWN: Final = 1_000_000
+SHORT_JOBS: Final = 400
+SHORT_GROWN: Final = 50_000
 WARM: Final = 0.25  # of a cell's time
 MODULES: Final[dict[Kind, list[Any]]] = {
     "postgresql": [bare_postgresql, ours, sqlalchemy_orm, advanced_alchemy_peer, tortoise_peer],
@@ -50,13 +59,21 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--seconds", type=float, default=0.4, help="how long a cell is measured (default: 0.4)")
     parser.add_argument("--only", action="append", default=[], metavar="WORDS", help="only rows whose name has WORDS")
     parser.add_argument(
+        "--area",
+        action="append",
+        choices=[ROWS_AREA, *promises.AREAS],
+        help="only the rows that all layers share, or what is promised of an aggregate (default: all)",
+    )
+    parser.add_argument(
         "--database", action="append", choices=["postgresql", "sqlite"], help="only this database (default: both)"
     )
     parser.add_argument("--quick", action="store_true", help="one short round: does it run, roughly how fast")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write every measurement to FILE too")
     options = parser.parse_args()
+    options.area = options.area or ([ROWS_AREA] if options.only else [ROWS_AREA, *promises.AREAS])
+    options.jobs, options.grown = JOBS, GROWN
     if options.quick:
-        options.rounds, options.seconds = 1, 0.15
+        options.rounds, options.seconds, options.jobs, options.grown = 1, 0.15, SHORT_JOBS, SHORT_GROWN
     if options.rounds < 1 or options.seconds <= 0:
         parser.error("--rounds and --seconds are more than nothing")
     return options
@@ -67,38 +84,54 @@ async def _run(kinds: Sequence[Kind], rows: Sequence[Row], options: argparse.Nam
     told = header(options.rounds, options.seconds)
     print("# agentdb beside bare drivers and its peers", "", *told, "", sep="\n", flush=True)
     cells: list[Cell] = []
+    kept: list[promises.Kept] = []
     for kind in kinds:
-        measured, scenery, kept = await _on(kind, rows, options)
-        cells += measured
-        print(*table(scenery, measured), "", *promises.lines(kept), "", sep="\n", flush=True)
+        async with scene(kind, len(MODULES[kind])) as made:
+            if ROWS_AREA in options.area:
+                measured = await _shared(made, kind, rows, options)
+                cells += measured
+                print(*table(made.told, measured), "", sep="\n", flush=True)
+            kept.append(await _promised(made, options))
+        for name, contested in kept[-1].tables.items():
+            cells += contested
+            print(*table(f"{made.told}: {name}", contested), "", sep="\n", flush=True)
+        print(*kept[-1].lines(), "", sep="\n", flush=True)
     print(f"{time.perf_counter() - began:.0f} s in all")
     if options.json is not None:
-        written = json.dumps({"header": told, "cells": [cell.plain() for cell in cells]}, indent=2)
+        told_of = [asdict(promise) for one in kept for promise in one.promises]
+        plain = {"header": told, "cells": [cell.plain() for cell in cells], "promises": told_of}
+        written = json.dumps(plain, indent=2)
         await asyncio.to_thread(options.json.write_text, written)
 
 
-async def _on(
-    kind: Kind, rows: Sequence[Row], options: argparse.Namespace
-) -> tuple[list[Cell], str, list[promises.Promise]]:
-    modules = MODULES[kind]
+async def _shared(made: Scene, kind: Kind, rows: Sequence[Row], options: argparse.Namespace) -> list[Cell]:
+    """Measure the rows that all layers share."""
     cells = [Cell(kind, row) for row in rows]
     async with AsyncExitStack() as stack:
-        made = await stack.enter_async_context(scene(kind, len(modules)))
         adapters: list[tuple[str, Adapter]] = []
-        for module, place in zip(modules, made.places, strict=True):
+        for module, place in zip(MODULES[kind], made.places, strict=True):
             adapter: Adapter = await module.open_on(place)
             stack.push_async_callback(adapter.close)
             adapters.append((module.NAME, adapter))
             await _check(module.NAME, adapter, rows, place)
         for turn in range(options.rounds):
             _progress(f"{kind}: round {turn + 1} of {options.rounds}")
-            for at, cell in enumerate(cells):
+            for at, (cell, row) in enumerate(zip(cells, rows, strict=True)):
                 first = (turn + at) % len(adapters)
                 for name, adapter in adapters[first:] + adapters[:first]:
-                    cell.add(name, await _timed(cell.row, adapter, options.seconds))
-        own = next(adapter for _, adapter in adapters if isinstance(adapter, ours.Ours))
-        kept = await promises.keep(own.database, own.place, 5 * options.seconds)
-    return cells, made.told, kept
+                    cell.add(name, await _timed(row, adapter, options.seconds))
+    return cells
+
+
+async def _promised(made: Scene, options: argparse.Namespace) -> promises.Kept:
+    """Measure what is promised of the aggregates, in the place of ours."""
+    place = made.places[OURS]
+    async with agentdb.connect(place.url, pool_size=POOL) as database:
+        stage = Stage(
+            database, place, made.another, options.rounds, options.seconds, jobs=options.jobs, grown=options.grown
+        )
+        _progress(f"{place.kind}: {', '.join(area for area in options.area if area != ROWS_AREA)}")
+        return await promises.keep(stage, options.area)
 
 
 async def _timed(row: Row, adapter: Adapter, seconds: float) -> float:

@@ -8,10 +8,11 @@ import sqlite3
 import tempfile
 import uuid
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import Final
+from typing import Final, Protocol
 
 import asyncpg
 
@@ -27,12 +28,19 @@ URL_VARIABLE: Final = "AGENTDB_BENCH_POSTGRESQL_URL"
 PARAMETERS: Final = {"fsync": "on", "synchronous_commit": "on", "shared_buffers": "1GB", "max_wal_size": "4GB"}
 
 
+class Another(Protocol):
+    """Makes one more database beside the seeded ones, and removes it after."""
+
+    def __call__(self, *, with_schema: bool) -> AbstractAsyncContextManager[Place]: ...
+
+
 @dataclass(frozen=True, slots=True)
 class Scene:
-    """Places, one for each adapter, and what they are."""
+    """Places, one for each adapter, what they are, and how there is one more, which is empty."""
 
     places: list[Place]
     told: str
+    another: Another
 
 
 @asynccontextmanager
@@ -44,7 +52,7 @@ async def scene(kind: Kind, adapters: int) -> AsyncIterator[Scene]:
             yield await _files(folder, adapters)
         else:
             async with _server(folder) as server, _database(server) as target:
-                yield await _rooms(target, adapters)
+                yield await _rooms(target, adapters, partial(_another_database, server))
     finally:
         shutil.rmtree(folder, ignore_errors=True)
 
@@ -60,9 +68,19 @@ async def _files(folder: Path, adapters: int) -> Scene:
         shutil.copyfile(seeded, path)
         _settle(path)
         places.append(Place("sqlite", number, f"sqlite:///{path}", {}, path))
-    return Scene(
-        places, f"SQLite {sqlite3.sqlite_version}, WAL, synchronous=NORMAL; pools of {POOL} where there are pools"
-    )
+    told = f"SQLite {sqlite3.sqlite_version}, WAL, synchronous=NORMAL; pools of {POOL} where there are pools"
+    return Scene(places, told, partial(_another_file, folder))
+
+
+@asynccontextmanager
+async def _another_file(folder: Path, *, with_schema: bool) -> AsyncIterator[Place]:
+    path = folder / f"{uuid.uuid4().hex}.db"
+    url = f"sqlite:///{path}"
+    if with_schema:
+        await _bring_up(url)
+    yield Place("sqlite", 0, url, {}, path)
+    for left in (path, Path(f"{path}-wal"), Path(f"{path}-shm")):
+        left.unlink(missing_ok=True)
 
 
 def _settle(path: Path) -> None:
@@ -71,7 +89,7 @@ def _settle(path: Path) -> None:
         os.fsync(file.fileno())
 
 
-async def _rooms(target: Target, adapters: int) -> Scene:
+async def _rooms(target: Target, adapters: int, another: Another) -> Scene:
     """Seed one database; each adapter has its own sessions and conversation in it."""
     server = target.connect_arguments()
     await _bring_up(target.secret_url())
@@ -86,7 +104,15 @@ async def _rooms(target: Target, adapters: int) -> Scene:
     finally:
         await connection.close()
     places = [Place("postgresql", number, target.secret_url(), server, None) for number in range(1, adapters + 1)]
-    return Scene(places, f"PostgreSQL {version}, {', '.join(told)}; TCP to {target.host}; pools of {POOL}")
+    return Scene(places, f"PostgreSQL {version}, {', '.join(told)}; TCP to {target.host}; pools of {POOL}", another)
+
+
+@asynccontextmanager
+async def _another_database(server: Target, *, with_schema: bool) -> AsyncIterator[Place]:
+    async with _database(server) as target:
+        if with_schema:
+            await _bring_up(target.secret_url())
+        yield Place("postgresql", 0, target.secret_url(), target.connect_arguments(), None)
 
 
 async def _bring_up(url: str) -> None:

@@ -5,18 +5,34 @@ from __future__ import annotations
 import platform
 import statistics
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
 from benchmarks.adapter import Kind
-from benchmarks.work import DEEP_PAGE_SLOWDOWN, LEAD, Row
+from benchmarks.work import DEEP_PAGE_SLOWDOWN, LEAD
 
 OURS: Final = "agentdb"
 BARE: Final = "bare driver"
 _PACKAGES: Final = ("sqlalchemy", "asyncpg", "aiosqlite", "advanced-alchemy", "tortoise-orm")
+
+
+class Work(Protocol):
+    """What a line of the table says of the work: as `benchmarks.work.Row`."""
+
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def tasks(self) -> int: ...
+
+    @property
+    def bars(self) -> Mapping[Kind, float]: ...
+
+    @property
+    def leads(self) -> Mapping[tuple[Kind, str], float] | None: ...
 
 
 @dataclass(slots=True)
@@ -24,7 +40,7 @@ class Cell:
     """The speeds of one row, operations a second: for each adapter one of each round."""
 
     kind: Kind
-    row: Row
+    row: Work
     speeds: dict[str, list[float]] = field(default_factory=dict)
 
     def add(self, adapter: str, speed: float) -> None:
@@ -94,25 +110,25 @@ def _processors() -> Iterator[str]:
 
 def table(told: str, cells: Sequence[Cell]) -> list[str]:
     """Return the table of one database as Markdown."""
-    peers = cells[0].peers
+    peers = list(dict.fromkeys(peer for cell in cells for peer in cell.peers))
     heads = ["work", "tasks", "bare/s", "agentdb/s", "agentdb x", "bar", *(f"{peer} x" for peer in peers)]
     heads += ["least lead", "met"]
-    lines = [[*_line(cell)] for cell in cells]
+    lines = [[*_line(cell, peers)] for cell in cells]
     widths = [max(len(line[place]) for line in [heads, *lines]) for place in range(len(heads))]
     text = [_piped(heads, widths), "|" + "|".join("-" * (width + 2) for width in widths) + "|"]
     text += [_piped(line, widths) for line in lines]
     return [f"## {told}", "", *text, "", *_verdicts(cells)]
 
 
-def _line(cell: Cell) -> Iterator[str]:
+def _line(cell: Cell, peers: Sequence[str]) -> Iterator[str]:
     yield cell.row.name
     yield str(cell.row.tasks)
     yield f"{cell.speed(BARE):,.0f}"
     yield f"{cell.speed(OURS):,.0f}"
     yield f"{cell.ratio(OURS, BARE):.2f}"
     yield f"{cell.row.bars[cell.kind]:g}"
-    for peer in cell.peers:
-        yield f"{cell.ratio(peer, BARE):.2f}"
+    for peer in peers:
+        yield f"{cell.ratio(peer, BARE):.2f}" if peer in cell.speeds else ""
     leads = {peer: cell.ratio(OURS, peer) for peer in cell.peers}
     worst = min(leads, key=lambda peer: leads[peer] / cell.lead_wanted(peer), default=None)
     yield f"{leads[worst]:.1f} of {cell.lead_wanted(worst):g}, {worst}" if worst else ""

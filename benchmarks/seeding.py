@@ -30,7 +30,7 @@ class Spelling:
     json: str
 
 
-_POSTGRESQL: Final = Spelling(
+POSTGRESQL: Final = Spelling(
     to=lambda many: f"(SELECT n FROM generate_series(1, {many}) AS g(n))",
     uuid="gen_random_uuid()",
     now="now()",
@@ -38,7 +38,7 @@ _POSTGRESQL: Final = Spelling(
     json="::jsonb",
 )
 
-_SQLITE: Final = Spelling(
+SQLITE: Final = Spelling(
     to=lambda many: (
         f"(WITH RECURSIVE g(n) AS (VALUES (1) UNION ALL SELECT n + 1 FROM g WHERE n < {many}) SELECT n FROM g)"
     ),
@@ -91,7 +91,7 @@ async def seed_postgresql(server: Mapping[str, Any], adapters: int) -> None:
     """Fill a PostgreSQL database whose schema is there."""
     connection = await asyncpg.connect(**server)
     try:
-        for statement in [*_statements(_POSTGRESQL, adapters), "VACUUM ANALYZE", "CHECKPOINT"]:
+        for statement in [*_statements(POSTGRESQL, adapters), "VACUUM ANALYZE", "CHECKPOINT"]:
             await connection.execute(statement)
     finally:
         await connection.close()
@@ -103,7 +103,7 @@ def seed_sqlite(path: Path, adapters: int) -> None:
     try:
         raw.execute("PRAGMA synchronous = OFF")
         raw.execute("BEGIN")
-        for statement in _statements(_SQLITE, adapters):
+        for statement in _statements(SQLITE, adapters):
             raw.execute(statement)
         raw.execute("COMMIT")
         raw.execute("ANALYZE")
