@@ -12,9 +12,11 @@ from agentdb.base import Entity
 from agentdb.engine.columns import of
 from agentdb.engine.connection import Script, count
 from agentdb.engine.plan import Plan
+from agentdb.engine.scoping.beyond import beyond_tenant
 
 SYSTEM: Final = "system"  # the actor's name where nobody in particular acted
 UNKNOWN: Final = "unknown"  # where the actor is no user any more
+ONES_OWN_ACTS: Final = "the record of what a user did is nobody's, and is not read within a scope"
 
 
 def entry_statement() -> Insert:
@@ -35,7 +37,7 @@ def entry_statement() -> Insert:
 
 @cache
 def _record() -> Plan[None]:
-    return Plan(entry_statement(), name="audit.record")
+    return beyond_tenant(Plan(entry_statement(), name="audit.record"), ONES_OWN_ACTS, own=("actor_user_id",))
 
 
 def recorded(

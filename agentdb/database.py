@@ -27,6 +27,7 @@ from agentdb.hub.filing.folder import Folder
 from agentdb.hub.masking import KnownSecrets, UnitSecrets
 from agentdb.seeding import SeedReport
 from agentdb.supervisor.key_use import KeyUses
+from agentdb.tenants import Scope, Tenant
 from agentdb.unit import Unit
 
 R = TypeVar("R")
@@ -130,10 +131,11 @@ class Database(Aggregates):
         return self._unit(writes=False)
 
     @asynccontextmanager
-    async def _unit(self, *, writes: bool) -> AsyncIterator[Unit]:
+    async def _unit(self, *, writes: bool, scope: Scope | None = None) -> AsyncIterator[Unit]:
         refuse_inside_a_unit("write()" if writes else "read()", self._shortcut)
         with UnitSecrets(self._secrets, writes=writes) as secrets:
-            async with self._there().transaction(writes=writes) as transaction:
+            async with self._there().transaction(writes=writes) as whole:
+                transaction = whole if scope is None else scope(whole)
                 most, uses = self.settings.page_limit, self._key_uses
                 unit = Unit(transaction, writes=writes, most=most, secrets=secrets, key_uses=uses, folder=self._folder)
                 enter(unit, self._shortcut)
@@ -150,12 +152,32 @@ class Database(Aggregates):
         Args: work: it may run several times, so it keeps its effects inside the unit.
         Raises: Contended when the last attempt was contended too.
         """
+        return await self._again(work, None)
 
+    async def _again(self, work: Callable[[Unit], Awaitable[R]], scope: Scope | None) -> R:
         async def attempt() -> R:
-            async with self.write() as unit:
+            async with self._unit(writes=True, scope=scope) as unit:
                 return await work(unit)
 
         return await retrying(attempt, attempts=self.settings.retry_attempts)
+
+    def as_user(self, user_id: int) -> Tenant:
+        """Return this database as one user sees it: what that user owns, and what is everybody's.
+
+        Another user's row is as good as not there; see `agentdb.tenants`. It costs nothing to make, and holds nothing:
+        make one for each request.
+
+        Raises: BadInput for what is no id.
+        """
+        return Tenant(
+            user_id,
+            self,
+            self._shortcut,
+            most=self.settings.page_limit,
+            secrets=self._secrets,
+            key_uses=self._key_uses,
+            folder=self._folder,
+        )
 
     # The rest
 
@@ -190,6 +212,17 @@ class Database(Aggregates):
         except AgentDBError as error:
             alive, problem = False, str(error)
         return Health(alive, problem, **engine.state())
+
+    @property
+    def path(self) -> Path | None:
+        """The file of an open database, of one in memory too; None on a server."""
+        path: Path | None = getattr(self._there(), "path", None)
+        return path
+
+    @property
+    def attachments(self) -> Path:
+        """The folder of attachments' files; of a database in memory a temporary one."""
+        return self._folder.path
 
     def _there(self) -> AnyEngine:
         if self._engine is None:

@@ -22,7 +22,7 @@ from agentdb.criteria import (
 )
 from agentdb.engine.connection import Connection
 from agentdb.engine.statements import by_key, insert_one, insert_or_update
-from agentdb.errors import BadInput, NotFound, StaleVersion
+from agentdb.errors import BadInput, NotFound, ReadOnly, StaleVersion
 from agentdb.page import Page, cursor_of, values_of
 
 E = TypeVar("E", bound=Entity)
@@ -95,7 +95,8 @@ class Repository(Generic[E]):
         """Change columns of a row, and return the row.
 
         Args: expected_version: change it only if it still has this version; a row that has one counts it up.
-        Raises: NotFound; StaleVersion when somebody else was first; Conflict, MissingReference; BadInput, also for what
+        Raises: NotFound; ReadOnly within a user's scope, for what is everybody's; StaleVersion when somebody else was
+            first; Conflict, MissingReference; BadInput, also for what
             never changes: a key, ``uuid``, ``created_at``; and for ``version``, which counts itself.
         Cost: one statement.
         """
@@ -107,6 +108,10 @@ class Repository(Generic[E]):
         row: E | None = await self.connection.fetch_one(plan, {**changes, **values})
         if row is None:
             present = await self.get(*key)
+            if expected_version is None:
+                raise ReadOnly(
+                    f"{self.model.__tablename__} {_shown(key)} is everybody's, and is not changed within a user's scope"
+                )
             raise StaleVersion(
                 f"{self.model.__tablename__} {_shown(key)} is at version {getattr(present, 'version', None)}, "
                 f"not {expected_version}; read it again"

@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from sqlalchemy import Column, Insert
 from sqlalchemy.engine import Dialect
@@ -26,6 +26,9 @@ from agentdb.engine.rows import Row, RowMaker, instance_maker, record_maker, val
 from agentdb.engine.spelling import Word
 from agentdb.engine.watching import written
 from agentdb.errors import BadInput, Unavailable
+
+if TYPE_CHECKING:
+    from agentdb.engine.scoping.beyond import Beyond
 
 T = TypeVar("T")
 Processor = Callable[[Any], Any]
@@ -44,6 +47,7 @@ class Plan(Generic[T]):
         echo: of an INSERT of one mapped row, the columns the database makes; the rest is known, and is not sent back.
         point: this read touches a few small rows by a unique key, and may run where a long one may not.
         together: how calls that arrive while others are in flight are answered by one statement.
+        beyond: why it looks beyond a user's scope, when it does; `beyond_tenant` sets it.
     """
 
     statement: Executable
@@ -53,7 +57,9 @@ class Plan(Generic[T]):
     echo: Sequence[Column[Any]] | None = None
     point: bool = False
     together: Together | None = None
+    beyond: Beyond | None = None
     _compiled: dict[str, Compiled[T]] = field(default_factory=dict, repr=False)
+    _scoped: Plan[T] | None = field(default=None, repr=False)
 
     def on(self, dialect: Dialect) -> Compiled[T]:
         """Return this plan compiled for a dialect: made at the first call, kept for the others."""

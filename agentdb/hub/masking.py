@@ -15,6 +15,7 @@ from sqlalchemy import select, true
 
 from agentdb.engine.connection import Connection
 from agentdb.engine.plan import Plan
+from agentdb.engine.scoping.beyond import beyond_tenant
 from agentdb.errors import BadInput, DecryptionFailed
 from agentdb.hub.models.settings import Variable
 from agentdb.hub.redaction import Redactor, Registered
@@ -26,8 +27,9 @@ Redact: TypeAlias = Callable[[Iterable[str | None]], Awaitable[list[str]]]
 FRESH: Final = timedelta(seconds=10)
 LARGE: Final = 1 << 18  # characters: some milliseconds
 
-_SENSITIVE: Final = Plan[Variable](
-    select(Variable).where(Variable.sensitive == true()), name="variables.sensitive", rows=Variable
+_SENSITIVE: Final = beyond_tenant(
+    Plan[Variable](select(Variable).where(Variable.sensitive == true()), name="variables.sensitive", rows=Variable),
+    "what is masked in anybody's texts must be known; it is told to nobody",
 )
 
 

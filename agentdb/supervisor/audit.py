@@ -6,15 +6,18 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any, Final, NoReturn
 
-from agentdb.auditing import entry_of, entry_statement
+from agentdb.auditing import ONES_OWN_ACTS, entry_of, entry_statement
 from agentdb.engine.plan import Plan
+from agentdb.engine.scoping.beyond import beyond_tenant
 from agentdb.errors import ReadOnly
 from agentdb.guarded import Guarded
 from agentdb.page import Page
 from agentdb.supervisor.models import AuditLog
 
-_RECORD: Final = Plan[AuditLog](
-    entry_statement().returning(AuditLog.__table__), name="audit.record: entry", rows=AuditLog
+_RECORD: Final = beyond_tenant(
+    Plan[AuditLog](entry_statement().returning(AuditLog.__table__), name="audit.record: entry", rows=AuditLog),
+    ONES_OWN_ACTS,
+    own=("actor_user_id",),
 )
 
 

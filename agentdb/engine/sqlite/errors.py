@@ -10,6 +10,7 @@ from sqlalchemy import Delete, ForeignKeyConstraint, Table
 
 from agentdb.engine import violations
 from agentdb.engine.plan import Plan
+from agentdb.engine.scoping.plans import ScopedPlan
 from agentdb.errors import (
     AgentDBError,
     BadInput,
@@ -124,7 +125,7 @@ def _reference(
     if plan is not None and isinstance(plan.statement, Delete):
         return _not_removed(connection, table, values)
     for foreign_key in sorted(table.foreign_key_constraints, key=lambda key: str(key.name)):
-        if connection is not None and not _exists(connection, foreign_key, values):
+        if connection is not None and not _exists(connection, foreign_key, values, plan):
             return violations.missing(table, str(foreign_key.name), values)
     return violations.missing(table, "foreign key", values)
 
@@ -145,10 +146,17 @@ def _not_removed(connection: sqlite3.Connection | None, table: Table, values: Ma
     return violations.append_only(table)
 
 
-def _exists(connection: sqlite3.Connection, foreign_key: ForeignKeyConstraint, values: Mapping[str, Any]) -> bool:
+def _exists(
+    connection: sqlite3.Connection,
+    foreign_key: ForeignKeyConstraint,
+    values: Mapping[str, Any],
+    plan: Plan[Any] | None,
+) -> bool:
     named = [values.get(column.key) for column in foreign_key.columns]
     if any(value is None or not isinstance(value, int | str) for value in named):
         return True
     target = foreign_key.referred_table
     condition = " AND ".join(f'"{element.column.name}" = ?' for element in foreign_key.elements)
+    if isinstance(plan, ScopedPlan):  # a row that is out of the user's sight is as good as not there
+        condition += f" AND {plan.sees(foreign_key, values)}"
     return connection.execute(f'SELECT 1 FROM "{target.name}" WHERE {condition}', named).fetchone() is not None

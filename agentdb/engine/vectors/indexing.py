@@ -35,6 +35,7 @@ from agentdb.engine.columns import of
 from agentdb.engine.plan import Plan
 from agentdb.engine.quantities import WholeType
 from agentdb.engine.schema.catalog import OF_COLLECTION
+from agentdb.engine.scoping.beyond import beyond_tenant
 from agentdb.engine.spelling import TextType
 from agentdb.engine.vectors.expressions import COUNT, OPERATORS
 from agentdb.engine.vectors.ranking import Distance
@@ -195,9 +196,12 @@ TRY_TO_BE_ALONE: Final = Plan[bool](
 """Keeps other builders of an index away while the connection lasts; never waits: who waits has a snapshot, and CREATE
 INDEX CONCURRENTLY waits for those."""
 
-EXTENSION: Final = Plan[str](
-    text("SELECT extversion FROM pg_extension WHERE extname = 'vector'").columns(extversion=TextType()),
-    name="indexes: version",
+EXTENSION: Final = beyond_tenant(
+    Plan[str](
+        text("SELECT extversion FROM pg_extension WHERE extname = 'vector'").columns(extversion=TextType()),
+        name="indexes: version",
+    ),
+    "which version of an extension the server has is nobody's row",
 )
 
 
@@ -210,16 +214,19 @@ class InCatalog:
     bytes: int
 
 
-IN_CATALOG: Final = Plan[InCatalog](
-    text(
-        "SELECT i.relname, x.indisvalid, pg_relation_size(i.oid)"
-        " FROM pg_index x JOIN pg_class i ON i.oid = x.indexrelid"
-        " WHERE x.indrelid = to_regclass('vectors') AND starts_with(i.relname, :name) ORDER BY i.relname"
-    )
-    .bindparams(bindparam("name", type_=TextType()))
-    .columns(relname=TextType(), indisvalid=Boolean(), bytes=WholeType()),
-    name="indexes: catalog",
-    rows=InCatalog,
+IN_CATALOG: Final = beyond_tenant(
+    Plan[InCatalog](
+        text(
+            "SELECT i.relname, x.indisvalid, pg_relation_size(i.oid)"
+            " FROM pg_index x JOIN pg_class i ON i.oid = x.indexrelid"
+            " WHERE x.indrelid = to_regclass('vectors') AND starts_with(i.relname, :name) ORDER BY i.relname"
+        )
+        .bindparams(bindparam("name", type_=TextType()))
+        .columns(relname=TextType(), indisvalid=Boolean(), bytes=WholeType()),
+        name="indexes: catalog",
+        rows=InCatalog,
+    ),
+    "the server's catalog is nobody's row; it is asked for the index of a collection that was found before",
 )
 
 

@@ -17,6 +17,7 @@ from agentdb.engine.connection import Script, each, every
 from agentdb.engine.functions import among
 from agentdb.engine.plan import Plan, Together
 from agentdb.engine.quantities import WholeType
+from agentdb.engine.scoping.beyond import beyond_tenant
 from agentdb.engine.statements import given_arrays
 from agentdb.hub.ledger.windows import window
 from agentdb.hub.models.spending import LimitCovers, LimitPeriod, SpendLimit
@@ -120,10 +121,17 @@ def _keep_plan() -> Plan[int]:
         .values(**{key: given.c[f"new_{key}"] for key in _STATE}, updated_at=given.c.now)
         .returning(_limits.c.id, given.c.ordinal)
     )
-    return Plan(single, name="limits.keep", together=Together(joined))
+    return beyond_tenant(
+        Plan(single, name="limits.keep", together=Together(joined)),
+        "what is charged counts in the limits of leads and of the installation; those found by limits.applied",
+    )
 
 
-_APPLIED: Final = counted_plan("limits.applied", locking=True)
+_APPLIED: Final = beyond_tenant(
+    counted_plan("limits.applied", locking=True),
+    "limits of leads and of the installation bind whoever spends",
+    own=("users",),
+)
 _KEEP: Final = _keep_plan()
 
 

@@ -15,6 +15,7 @@ from agentdb.engine.connection import Script, count, each, every, one
 from agentdb.engine.locking import lockers_wait, writers_wait
 from agentdb.engine.plan import Plan
 from agentdb.engine.quantities import MoneyType, WholeType
+from agentdb.engine.scoping.beyond import beyond_tenant
 from agentdb.engine.statements import insert_one
 from agentdb.errors import NotFound
 from agentdb.hub.ledger.applied import COLUMNS, Applied, counted_plan
@@ -27,6 +28,8 @@ _limits: Final[Table] = SpendLimit.__table__  # type: ignore[assignment]
 _costs: Final[Table] = Cost.__table__  # type: ignore[assignment]
 _reservations: Final[Table] = CostReservation.__table__  # type: ignore[assignment]
 _charges: Final[Table] = ReservationCharge.__table__  # type: ignore[assignment]
+
+_WHOLE: Final = "a limit just set counts what retention has folded, and all whom its user leads"
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +55,11 @@ def _adopt_plan(scope: Scope) -> Plan[None]:
         _reservations.c.id, of(_charges.c.limit_id), _reservations.c.amount, of(_charges.c.created_at, "now")
     ).where(_reservations.c.settled_at.is_(None), *whose)
     keys = ["reservation_id", "limit_id", "amount", "created_at"]
-    return Plan(insert(_charges).from_select(keys, rows, include_defaults=False), name="limits.set: adopt")
+    return beyond_tenant(
+        Plan[None](insert(_charges).from_select(keys, rows, include_defaults=False), name="limits.set: adopt"),
+        _WHOLE,
+        own=("of",),
+    )
 
 
 # In the order in which all lock. Whoever reserves or gives back has read which limits there are; whoever charges, which
@@ -114,18 +121,22 @@ RESET: Final = Plan[SpendLimit](
     name="limits.reset",
     rows=SpendLimit,
 )
+_SPENT: Final = {scope: beyond_tenant(total_plan(scope), _WHOLE, own=("of",)) for scope in (None, "user_id", "led_by")}
 _ADOPTED: Final = {scope: _adopt_plan(scope) for scope in (None, "user_id", "led_by")}
-_HOLDS: Final = Plan[SpendLimit](
-    update(_limits)
-    .where(_limits.c.id == of(_limits.c.id, "limit_id"))
-    .values(
-        reserved=select(cast(func.coalesce(func.sum(_charges.c.amount), 0), BigInteger))
-        .where(_charges.c.limit_id == of(_limits.c.id, "limit_id"))
-        .scalar_subquery()
-    )
-    .returning(_limits),
-    name="limits.set: reserved",
-    rows=SpendLimit,
+_HOLDS: Final = beyond_tenant(
+    Plan[SpendLimit](
+        update(_limits)
+        .where(_limits.c.id == of(_limits.c.id, "limit_id"))
+        .values(
+            reserved=select(cast(func.coalesce(func.sum(_charges.c.amount), 0), BigInteger))
+            .where(_charges.c.limit_id == of(_limits.c.id, "limit_id"))
+            .scalar_subquery()
+        )
+        .returning(_limits),
+        name="limits.set: reserved",
+        rows=SpendLimit,
+    ),
+    _WHOLE,
 )
 STANDING: Final = counted_plan("limits.standing", locking=False)
 
@@ -156,7 +167,7 @@ def set_limit(whose: str, words: dict[str, Any], values: dict[str, Any], now: da
     since = started if before is None or before.reset_at is None else max(started, before.reset_at)
     scope = None if whose == "installation" else ("led_by" if words["covers"] == LimitCovers.tree else "user_id")
     asked = {"of": words["user_id"]} if scope else {}
-    spent = yield from one(total_plan(scope), since=since, until=LAST, **asked)
+    spent = yield from one(_SPENT[scope], since=since, until=LAST, **asked)
     becomes = {
         **values,
         "window_started_at": started,

@@ -15,6 +15,7 @@ from agentdb.engine.connection import Script, Shared, each, every, one
 from agentdb.engine.functions import among
 from agentdb.engine.locking import writing_begins
 from agentdb.engine.plan import Plan, Together
+from agentdb.engine.scoping.beyond import beyond_tenant
 from agentdb.engine.statements import given_arrays, insert_once, insert_one
 from agentdb.errors import AgentDBError, BudgetExceeded, Conflict
 from agentdb.hub.ledger.applied import Applied, Counted, locked
@@ -56,7 +57,7 @@ def _take_plan() -> Plan[None]:
         columns=keys,
         together=Together(together.returning(*_charges.primary_key.columns), in_order=True),
     )
-    return taken
+    return beyond_tenant(taken, "a reservation that was just made counts in limits of leads and of the installation")
 
 
 _TAKE: Final = _take_plan()

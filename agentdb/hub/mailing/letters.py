@@ -14,6 +14,7 @@ from sqlalchemy.sql import ColumnElement, FromClause, Select
 from agentdb.engine.connection import Connection
 from agentdb.engine.functions import among
 from agentdb.engine.plan import Plan
+from agentdb.engine.scoping.beyond import beyond_tenant
 from agentdb.hub.models.mail import Attachment, MailAttachment, MailKind, MailMessage, MailRecipient, RecipientType
 from agentdb.supervisor.models import User
 
@@ -119,7 +120,11 @@ def _addressees_plan() -> Plan[Addressee]:
         )
         .order_by(recipients.c.id)
     )
-    return Plan(statement, name="mail.addressees", rows=Addressee)
+    return beyond_tenant(
+        Plan(statement, name="mail.addressees", rows=Addressee),
+        "who else got a letter is part of it; only letters found before are asked for",
+        own=("user_id",),
+    )
 
 
 ADDRESSEES: Final = _addressees_plan()

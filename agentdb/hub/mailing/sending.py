@@ -16,6 +16,7 @@ from agentdb.engine.connection import Script, count, each, every, one
 from agentdb.engine.folding import folded
 from agentdb.engine.functions import among, greater_of, writing_transaction
 from agentdb.engine.plan import Plan
+from agentdb.engine.scoping.beyond import beyond_tenant
 from agentdb.engine.statements import insert_into, insert_one
 from agentdb.errors import BadInput, MissingReference, NotFound
 from agentdb.hub.mailing.letters import users
@@ -74,13 +75,16 @@ class Draft:
 
 
 # Held to the end, as references to them would be: nobody is removed between being found and being written to.
-_NAMES: Final = Plan[_Named](
-    select(users.c.id, users.c.username)
-    .where(among(users.c.id, "ids"))
-    .order_by(users.c.id)
-    .with_for_update(read=True, key_share=True),
-    name="mail.send: users",
-    rows=_Named,
+_NAMES: Final = beyond_tenant(
+    Plan[_Named](
+        select(users.c.id, users.c.username)
+        .where(among(users.c.id, "ids"))
+        .order_by(users.c.id)
+        .with_for_update(read=True, key_share=True),
+        name="mail.send: users",
+        rows=_Named,
+    ),
+    "a letter goes to other users, by their ids",
 )
 # Held, so that none is collected before it is attached.
 _FILES: Final = Plan[_File](
@@ -107,10 +111,16 @@ def _hold_plan() -> Plan[None]:
         include_defaults=False,
     )
     changes = {"updated_at": given.excluded.updated_at, "tx": writing_transaction()}
-    return Plan(given.on_conflict_do_update(index_elements=["user_id"], set_=changes), name="mail.send: hold")
+    held: Plan[None] = Plan(
+        given.on_conflict_do_update(index_elements=["user_id"], set_=changes), name="mail.send: hold"
+    )
+    return beyond_tenant(held, "the pointers of those a letter goes to")
 
 
 _HOLD: Final = _hold_plan()
+_ADDRESS: Final = beyond_tenant(
+    insert_one(MailRecipient), "a letter goes to other users; that it is the sender's own is checked when it is stored"
+)
 _LINK: Final = Plan[None](
     insert(_links).from_select(
         ["message_id", "attachment_id", "created_at"],
@@ -126,12 +136,13 @@ _LINK: Final = Plan[None](
 def _pointer_plan(kind: MailKind) -> Plan[None]:
     """Move the recipients' pointers to the message; one that is ahead stays where it is."""
     pointer = _notifications.c[f"latest_{kind}_id"]
-    return Plan(
+    moved: Plan[None] = Plan(
         update(_notifications)
         .where(among(_notifications.c.user_id, "ids"))
         .values({pointer: greater_of(pointer, of(pointer, "message_id")), _notifications.c.tx: writing_transaction()}),
         name=f"mail.send: latest {kind}",
     )
+    return beyond_tenant(moved, "the pointers of those a letter goes to")
 
 
 _POINTERS: Final = {kind: _pointer_plan(kind) for kind in MailKind}
@@ -206,7 +217,7 @@ def send(draft: Draft, now: datetime) -> Script[MailMessage]:
     )
     if message is None:
         raise NotFound("the message was not stored")
-    yield from each(insert_one(MailRecipient), _rows(draft, message, now))
+    yield from each(_ADDRESS, _rows(draft, message, now))
     if draft.attachment_ids:
         yield from count(_LINK, message_id=message.id, ids=draft.attachment_ids, now=now)
     yield from count(_POINTERS[draft.kind], ids=draft.recipient_ids, message_id=message.id)

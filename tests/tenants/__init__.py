@@ -1,0 +1,1 @@
+"""What one user sees of a database."""
