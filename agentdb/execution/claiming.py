@@ -141,8 +141,10 @@ def _claim_in_turns(wish: Wish, limit: int, now: datetime) -> Script[list[Execut
         if len(users) == 1:
             rest = {"user_id": users[0], "limit": limit - len(taken)}
             return [*taken, *in_order((yield from every(_CLAIM_OF_USER, **wish.values(now), **rest)))]
-        calls = [{**wish.values(now), "user_id": user, "limit": 1} for user in users[: limit - len(taken)]]
+        missing = limit - len(taken)
+        calls = [{**wish.values(now), "user_id": user, "limit": 1} for user in users[:missing]]
         found = [row for row in (yield from each(_CLAIM_OF_USER, calls)) if row is not None]
         taken += found
-        users = [row.user_id for row in found]
+        # Who was not asked comes first: of those who were, some may have had nothing left.
+        users = [*users[missing:], *(row.user_id for row in found)]
     return taken

@@ -35,6 +35,16 @@ async def test_a_batch_is_shared_evenly(db: Database) -> None:
     assert of_flood == sorted(of_flood)
 
 
+async def test_the_turn_of_who_has_nothing_left_goes_to_the_next(db: Database) -> None:
+    few, many = await make_workflow(db), await make_workflow(db)
+    await enqueue(db, 1, workflow=few)
+    await enqueue(db, 2, workflow=many)
+
+    claims = await db.execution.executions.claim("worker", n=3, fair=True)
+
+    assert [claim.execution.user_id for claim in claims] == [few.user_id, many.user_id, many.user_id]
+
+
 async def test_workers_that_claim_in_turns_at_once_take_each_once(db: Database) -> None:
     workflows = [await make_workflow(db) for _ in range(4)]
     for workflow in workflows:
