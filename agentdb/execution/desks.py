@@ -15,7 +15,8 @@ from sqlalchemy import func, select
 
 from agentdb.engine.plan import Plan
 from agentdb.engine.watching import Watch
-from agentdb.errors import AgentDBError, Unavailable
+from agentdb.errors import AgentDBError, BadInput, Unavailable
+from agentdb.execution.answers import Answers, settle
 from agentdb.execution.claiming import OF_QUEUE, URGENCY, WAITS
 from agentdb.execution.models import CHANGED, WAITING, ExecutionStatus
 from agentdb.execution.queued import Queued
@@ -75,6 +76,11 @@ class Terms:
     most_running: int | None
 
     @property
+    def alone(self) -> bool:
+        """Whether claiming takes turns with other workers: then nothing else is done in it."""
+        return self.fair or self.most_running is not None
+
+    @property
     def topic(self) -> str:
         """What wakes it: what may be claimed; with a limit also what makes room."""
         return WAITING if self.most_running is None else CHANGED
@@ -94,9 +100,10 @@ class Desk:
         self._terms = terms
         self._watch = watch
         self._held: dict[Key, Claim] = {}
-        self._room = asyncio.Event()
+        self._answers = Answers()
         self._deaf_seconds = 0.0
         self._busy = False  # there may be more where the last claims came from
+        self._vain = False  # there were none
 
     @property
     def held(self) -> list[Claim]:
@@ -105,7 +112,7 @@ class Desk:
 
     def holds(self, claim: Claim) -> bool:
         """Tell whether it still holds a claim."""
-        return (claim.id, claim.attempt) in self._held
+        return _key(claim) in self._held
 
     # Taking
 
@@ -118,61 +125,94 @@ class Desk:
         while True:
             try:
                 await self._wait_for_room()
-                if not self._busy:
-                    await self._rest(vain=False)
-                while not (claims := await self._claim()):
-                    await self._rest(vain=True)
+                if not self._busy and not self._answers:
+                    await self._rest(vain=self._vain)
+                claims = await self._claim()
             except Unavailable:
+                self._answers.close()
                 # Not more often when it is told: that it is told does not mean that it answers.
                 await asyncio.sleep(pause * random.uniform(0.5, 1.0))  # noqa: S311 (spreads workers)
                 await self._watch.wait(SOON_SECONDS)  # says when the database is closed
                 pause = min(2 * pause, LONGEST_PAUSE_SECONDS)
+            except BaseException:
+                self._answers.close()
+                raise
             else:
-                self._deaf_seconds = 0.0
                 self._busy = len(self._held) >= self._terms.concurrency
-                return claims
+                self._vain = not self._busy and not claims
+                if claims:
+                    self._deaf_seconds = 0.0
+                    return claims
 
     async def _wait_for_room(self) -> None:
-        while len(self._held) >= self._terms.concurrency:
-            self._room.clear()
-            await self._room.wait()
+        """Wait until something is finished, while there is no room for more; answers are welcome from now on."""
+        if not self._terms.alone:
+            self._answers.open()
+        while len(self._held) >= self._terms.concurrency and not self._answers:
+            await self._answers.wait()
 
     async def _claim(self) -> list[Claim]:
-        """Claim as many as there is room for: also when cancelled, no claim is lost on the way."""
-        terms = self._terms
-        asking = asyncio.ensure_future(
-            self._executions.claim(
+        """Claim as many as there is room for, and tell what is finished: also when cancelled, no claim is lost."""
+        asking = asyncio.ensure_future(self._turn())
+        try:
+            return await asyncio.shield(asking)
+        except asyncio.CancelledError:
+            with suppress(Exception):
+                await asking
+            raise
+
+    async def _turn(self) -> list[Claim]:
+        terms, executions = self._terms, self._executions
+        given = self._answers.take()
+        finished = {_key(claim) for claim, _, _ in given}
+        room = terms.concurrency - len(self._held.keys() - finished)
+        told: set[Key] = set()
+        try:
+            if given and room > 0:
+                pairs = [(claim, output) for claim, output, _ in given]
+                turn = await executions.complete_and_claim(
+                    pairs, terms.worker, queue=terms.queue, n=room, lease_seconds=terms.lease_seconds
+                )
+                told = finished - {_key(claim) for claim in turn.lost}
+                return self._put(turn.claims)
+        except BadInput as error:  # one of them is not JSON
+            _logger.debug("outputs of %s are told one by one: %s", terms.worker, error)
+        finally:
+            settle(given, told)
+        if room < 1:
+            return []
+        return self._put(
+            await executions.claim(
                 terms.worker,
                 queue=terms.queue,
-                n=terms.concurrency - len(self._held),
+                n=room,
                 lease_seconds=terms.lease_seconds,
                 fair=terms.fair,
                 most_running=terms.most_running,
             )
         )
-        try:
-            return self._put(await asyncio.shield(asking))
-        except asyncio.CancelledError:
-            with suppress(Exception):
-                self._put(await asking)
-            raise
+
+    async def answer(self, claim: Claim, output: Any) -> bool:
+        """Have the output of a claim told with the next claiming, and return whether it was."""
+        return await self._answers.give(claim, output)
 
     def _put(self, claims: Iterable[Claim]) -> list[Claim]:
-        return [self._held.setdefault((claim.id, claim.attempt), self._kept(claim)) for claim in claims]
+        return [self._held.setdefault(_key(claim), self._kept(claim)) for claim in claims]
 
     def _kept(self, claim: Claim) -> Claim:
         return replace(claim, hold=Hold(lambda: self.drop(claim)))
 
     def drop(self, claim: Claim) -> None:
         """Hold a claim no longer."""
-        if self._held.pop((claim.id, claim.attempt), None) is not None:
-            self._room.set()
+        if self._held.pop(_key(claim), None) is not None:
+            self._answers.wake()
 
     async def _rest(self, *, vain: bool) -> None:
         """Wait until there is something to claim. It only reads: a claim in vain would wake all who rest.
 
         Args: vain: what is there to be claimed could not be had: enough of the queue runs, or others have it locked.
         """
+        self._answers.close()  # they would wait as long
         while True:
             due, now = await self._next()
             if await self._rescued(due, now) or (_past(due.available_at, now) and not vain):
@@ -236,9 +276,14 @@ class Desk:
 
     async def clear(self) -> None:
         """Give back what is still held; what cannot be given back is taken away when its lease ends."""
+        self._answers.close()
         with suppress(Unavailable):
             await self._executions.release_many(self.held)
         self._held.clear()
+
+
+def _key(claim: Claim) -> Key:
+    return claim.id, claim.attempt
 
 
 def _past(moment: datetime | None, now: datetime) -> bool:

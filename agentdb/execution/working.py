@@ -148,7 +148,8 @@ class Crew:
         except Exception as error:  # noqa: BLE001 (whatever it is: it is the execution's failure, not the worker's)
             await self._fail(claim, error_text(error))
         else:
-            await self._complete(claim, output)
+            if not await desk.answer(claim, output):
+                await self._complete(claim, output)
         desk.drop(claim)
 
     async def _complete(self, claim: Claim, output: Any) -> None:
