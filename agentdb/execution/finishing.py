@@ -22,7 +22,7 @@ from agentdb.engine.spelling import FlagType, JsonType
 from agentdb.engine.statements import given_arrays
 from agentdb.execution.claiming import LIMIT, claimed
 from agentdb.execution.models import Execution, ExecutionStatus
-from agentdb.execution.standing import NOW, executions, status, unless_cancelled
+from agentdb.execution.standing import HELD, NOW, RUNS, executions, status, unless_cancelled
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,16 +33,6 @@ class Heard:
     attempt: int
     cancel_requested: bool
 
-
-# A range, which no partial index serves. With statistics of a moment at which nothing ran, PostgreSQL would read the
-# index of all that run instead of the key, and in it the entries of all that were claimed since.
-_RUNS: Final = executions.c.status.between(status(ExecutionStatus.running), status(ExecutionStatus.running))
-# As `standing.HELD`: the claim is still the last one, and nothing has ended it.
-_HELD: Final = and_(
-    executions.c.id == of(executions.c.id, "execution_id"),
-    executions.c.attempt == of(executions.c.attempt, "held_attempt"),
-    _RUNS,
-)
 
 _CANCELLED: Final = status(ExecutionStatus.cancelled)
 _PENDING: Final = status(ExecutionStatus.pending)
@@ -64,7 +54,7 @@ def _completed(output: Any, now: Any) -> dict[str, Any]:
 
 def _complete_plan() -> Plan[int]:
     single = (
-        update(executions).where(_HELD).values(**_completed(of(executions.c.output), NOW)).returning(executions.c.id)
+        update(executions).where(HELD).values(**_completed(of(executions.c.output), NOW)).returning(executions.c.id)
     )
     given = given_arrays(output=JsonType(), now=MomentType(), execution_id=WholeType(), held_attempt=WholeType())
     locked = _locked(given, given.c.ordinal, given.c.output, given.c.now)
@@ -83,7 +73,7 @@ def _locked(given: Any, *columns: Any) -> Any:
     return (
         select(executions.c.id, *columns)
         .join_from(executions, given, mine)
-        .where(_RUNS)
+        .where(RUNS)
         .order_by(executions.c.id)
         .with_for_update(skip_locked=True, key_share=True, of=executions)
         .cte("locked")
@@ -130,7 +120,7 @@ def _let_go(then: ColumnElement[Any], ends: ColumnElement[bool], **changes: Any)
 # It ends when it may not be tried again, or when somebody wanted it to be cancelled.
 FAIL: Final = Plan[ExecutionStatus](
     update(executions)
-    .where(_HELD)
+    .where(HELD)
     .values(
         _let_go(
             case((_no_more, _FAILED), else_=_PENDING),
@@ -153,7 +143,7 @@ def _mine(*conditions: Any) -> Select[Any]:
         select(executions.c.id)
         .join_from(executions, ids, ids.c.value == executions.c.id)
         .join(attempts, and_(attempts.c.place == ids.c.place, attempts.c.value == executions.c.attempt))
-        .where(_RUNS, among(executions.c.id, "execution_id"), *conditions)
+        .where(RUNS, among(executions.c.id, "execution_id"), *conditions)
         .order_by(executions.c.id)
         .with_for_update(skip_locked=True, key_share=True, of=executions)
     )
@@ -176,11 +166,11 @@ _GIVEN_BACK: Final = _let_go(
 )
 RELEASE_MANY: Final[Plan[int]] = _of_mine("executions.release: many", _GIVEN_BACK, executions.c.id)
 RELEASE: Final = Plan[ExecutionStatus](
-    update(executions).where(_HELD).values(_GIVEN_BACK).returning(executions.c.status), name="executions.release"
+    update(executions).where(HELD).values(_GIVEN_BACK).returning(executions.c.status), name="executions.release"
 )
 STOP: Final = Plan[int](
     update(executions)
-    .where(_HELD, _asked)
+    .where(HELD, _asked)
     .values(status=_CANCELLED, lease_expires_at=null(), completed_at=NOW, updated_at=NOW)
     .returning(executions.c.id),
     name="executions.stop",
@@ -196,7 +186,7 @@ HEARTBEATS: Final[Plan[Heard]] = _of_mine(
     rows=Heard,
 )
 HEARTBEAT: Final = Plan[bool](
-    update(executions).where(_HELD).values(_PROLONGED).returning(executions.c.cancel_requested),
+    update(executions).where(HELD).values(_PROLONGED).returning(executions.c.cancel_requested),
     name="executions.heartbeat: one",
 )
 

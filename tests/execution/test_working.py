@@ -167,12 +167,12 @@ async def test_a_long_handler_keeps_its_lease(db: Database) -> None:
     await enqueue(db)
 
     async def handler(_claim: Claim) -> str:
-        await asyncio.sleep(1.2)
+        await asyncio.sleep(3)
         return "done"
 
     async with (
-        running(db.execution.executions.run(handler, lease_seconds=0.4)),
-        running(db.execution.executions.run(handler, lease_seconds=0.4)),
+        running(db.execution.executions.run(handler, lease_seconds=1.5)),
+        running(db.execution.executions.run(handler, lease_seconds=1.5)),
     ):
         await until(db, 1, status="completed")
 
