@@ -25,14 +25,19 @@ WIDTH: Final = 160  # of what is written to a file or a pipe
 app: Final = typer.Typer(
     name="agentdb",
     no_args_is_help=True,
-    add_completion=False,
     # A traceback with local variables would show what a URL hides.
     pretty_exceptions_enable=False,
 )
 
 
+def examples(*lines: str) -> str:
+    """Return the examples below a command's help, one to a line."""
+    # Typer joins the lines of a paragraph, so each is one.
+    return "\n\n".join(("Examples:" if len(lines) > 1 else "Example:", *(f"  {line}" for line in lines)))
+
+
 class Exit(IntEnum):
-    """How a command ends."""
+    """How a command ends; docs/operations.md tells what each command means by it."""
 
     FINE = 0
     LOOK = 1  # done, but there is something to look at
@@ -55,7 +60,7 @@ class Options:
         return Settings.load(self.url, **({} if self.folder is None else {"folder": self.folder}))
 
 
-@app.callback()
+@app.callback(epilog=examples("agentdb migrate", "AGENTDB_URL=postgresql://agentdb@localhost/agentdb agentdb doctor"))
 def _options(
     context: typer.Context,
     url: Annotated[

@@ -1,4 +1,4 @@
-"""``agentdb import``: conversations and prices, from files."""
+"""``agentdb import``: conversations, prices and installations of NAISYS, from files."""
 
 from __future__ import annotations
 
@@ -6,24 +6,29 @@ from pathlib import Path
 from typing import Annotated, Final
 
 import typer
-from rich.console import Console
-from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TransferSpeedColumn
+from rich.progress import BarColumn, TransferSpeedColumn
 
 from agentdb.catalog.records import PriceReport
-from agentdb.cli.application import Exit, app, complain, run, say, settings_of, write_json
+from agentdb.cli.application import Exit, app, complain, examples, run, say, settings_of, write_json
+from agentdb.cli.progress import bar, staged
 from agentdb.config import Settings
 from agentdb.database import Database
 from agentdb.importing.chat import AGENT, ChatReport, import_chat
+from agentdb.importing.naisys import NaisysReport, import_naisys
 from agentdb.importing.prices import import_prices
 
-importing: Final = typer.Typer(help="Import conversations and prices from files.", no_args_is_help=True)
+importing: Final = typer.Typer(
+    help="Import conversations, prices and installations of NAISYS from files.", no_args_is_help=True
+)
 app.add_typer(importing, name="import")
 
 File = Annotated[Path, typer.Argument(help="The file; it may be compressed with gzip.")]
 Json = Annotated[bool, typer.Option("--json", help="Write what was done as JSON.")]
 
 
-@importing.command()
+@importing.command(
+    epilog=examples("agentdb import chat runs.jsonl.gz", "agentdb import chat runs.jsonl --agent researcher --json")
+)
 def chat(
     context: typer.Context,
     file: File,
@@ -46,7 +51,7 @@ def chat(
         raise typer.Exit(Exit.LOOK)
 
 
-@importing.command()
+@importing.command(epilog=examples("agentdb import prices prices.csv"))
 def prices(context: typer.Context, file: File, json: Json = False) -> None:
     """Import a price list: CSV with the models' keys, providers, sizes and prices per token."""
     report = run(_prices(settings_of(context), file))
@@ -56,22 +61,49 @@ def prices(context: typer.Context, file: File, json: Json = False) -> None:
         _show_prices(report)
 
 
-async def _chat(settings: Settings, file: Path, size: int | None, agent: str) -> ChatReport:
-    terminal = Console(stderr=True)
-    bar = Progress(
-        TextColumn("{task.description}", markup=False),
-        BarColumn(),
-        TransferSpeedColumn(),
-        TimeElapsedColumn(),
-        console=terminal,
-        disable=not terminal.is_terminal,
-        transient=True,
-    )
+@importing.command(epilog=examples("agentdb import naisys --hub naisys_hub.db --supervisor supervisor.db"))
+def naisys(
+    context: typer.Context,
+    hub: Annotated[Path, typer.Option(help="The hub's file, naisys_hub.db; it is only read.")],
+    supervisor: Annotated[Path | None, typer.Option(help="The supervisor's file, supervisor.db.")] = None,
+    attachments: Annotated[
+        Path | None, typer.Option(help="The hub's folder of attachments, where it was moved.")
+    ] = None,
+    timezone: Annotated[str, typer.Option(help="The time zone the hub ran in: its spend limits mean it.")] = "UTC",
+    json: Json = False,
+) -> None:
+    """Import an installation of NAISYS: users, hosts, runs, logs, costs, mail, variables and all that belongs to them.
+
+    What is there already stays as it is: run it again for what is new, or after it was ended. What could not be carried
+    is named, and ends it with 1.
+    """
+    report = run(_naisys(settings_of(context), hub, supervisor, attachments, timezone))
+    for problem in report.problems:
+        complain(f"{problem.table} {problem.row}: {problem.reason}")
+    if json:
+        write_json(report)
+    else:
+        _show_naisys(report)
+    if report.problems:
+        raise typer.Exit(Exit.LOOK)
+
+
+async def _naisys(
+    settings: Settings, hub: Path, supervisor: Path | None, attachments: Path | None, timezone: str
+) -> NaisysReport:
     async with Database(settings) as database:
-        with bar:
-            task = bar.add_task(file.name, total=size)
+        with staged() as tell:
+            return await import_naisys(
+                database, hub, supervisor, attachments=attachments, timezone=timezone, progress=tell
+            )
+
+
+async def _chat(settings: Settings, file: Path, size: int | None, agent: str) -> ChatReport:
+    async with Database(settings) as database:
+        with bar(BarColumn(), TransferSpeedColumn()) as shown:
+            task = shown.add_task(file.name, total=size)
             return await import_chat(
-                database, file, agent=agent, progress=lambda position: bar.update(task, completed=position)
+                database, file, agent=agent, progress=lambda position: shown.update(task, completed=position)
             )
 
 
@@ -95,3 +127,13 @@ def _show_prices(report: PriceReport) -> None:
         f"{report.kept} custom ones kept; {report.providers_added} providers added; "
         f"{report.rounded} prices rounded to nine places"
     )
+
+
+def _show_naisys(report: NaisysReport) -> None:
+    for table, counted in report.tables.items():
+        say(f"{table}: {counted.imported} imported, {counted.present} were there already, {counted.left} left behind")
+    say(f"${report.cost:f} came into the ledger")
+    for note in report.notes:
+        say(f"note: {note}")
+    if report.problems_untold:
+        say(f"{report.problems_untold} more problems are not named")

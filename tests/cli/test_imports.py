@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -10,6 +11,8 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from agentdb.cli import app
+from tests.canaries import told
+from tests.importing.naisys_files import hub_file, supervisor_file
 
 Command = Callable[..., Result]
 
@@ -88,3 +91,21 @@ def test_a_file_that_is_not_there_ends_with_two(tmp_path: Path) -> None:
 
     assert result.exit_code == 2
     assert result.stderr == f"error: {tmp_path / 'absent'} cannot be read: no such file or directory\n"
+
+
+def test_an_installation_of_naisys_goes_in_once_and_what_does_not_is_named(
+    command: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("AGENTDB_ENCRYPTION_KEYS", hashlib.sha256(b"the command's tests").hexdigest())
+    monkeypatch.setenv("AGENTDB_FOLDER", str(tmp_path / "files"))
+    files = ("--hub", hub_file(tmp_path / "naisys"), "--supervisor", supervisor_file(tmp_path / "naisys"))
+
+    first = command("import", "naisys", *files)
+    again = command("import", "naisys", *files, "--json")
+
+    assert (first.exit_code, again.exit_code) == (1, 1)
+    assert "users: 5 imported, 0 were there already, 0 left behind" in first.stdout
+    assert "variables NAISYS_API_KEY: is the runner's own" in first.stderr
+    assert "$1.300000000 came into the ledger" in first.stdout
+    assert told(first.output + again.output) == []
+    assert all(counted["imported"] == 0 for counted in json.loads(again.stdout)["tables"].values())
