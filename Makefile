@@ -7,7 +7,7 @@ READY := $(VENV)/.ready
 WORKERS ?= 2
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-all check format schema bench bench-peers migrate up down clean
+.PHONY: help setup demo test test-all check format schema bench bench-peers migrate seed up down clean
 
 help: ## show this help
 	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -55,11 +55,14 @@ bench-peers: $(READY) ## install agents' libraries, apart, that bench then measu
 migrate: $(READY) ## bring the database that the environment names up to date
 	@$(BIN)/agentdb migrate
 
-up: ## start PostgreSQL with pgvector in a container
+seed: $(READY) ## add what an installation begins with to the database that the environment names
+	@$(BIN)/agentdb seed
+
+up: ## start PostgreSQL with pgvector, and PgBouncer, in containers
 	docker compose up --detach --wait
 
-down: ## stop it
-	docker compose down
+down: ## stop them, and a replica; what they hold stays
+	docker compose --profile replica down
 
 clean: ## remove the virtual environment and all caches
 	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache build dist

@@ -85,6 +85,9 @@ class Settings(BaseSettings):
     migrate: Literal["auto", "never"] = "auto"
     """Whether connecting brings the schema up to date, or only checks it."""
 
+    backup_before_migrate: bool = False
+    """Whether a SQLite file is copied to backups in `folder` before it is migrated: what `agentdb restore` takes."""
+
     service: str | None = None
     """The service this process is, such as gateway: what it does not own it may not write (`agentdb.services`), and it
     neither migrates nor seeds on connecting, it checks: `agentdb migrate` runs as the owner of the tables. None: all of
@@ -161,9 +164,11 @@ class Settings(BaseSettings):
         return urls.sqlite_file(self.folder / "agentdb.db", source="AGENTDB_FOLDER")
 
     def over(self, target: Target) -> Settings:
-        """Return the same settings for another database."""
-        settings = self.model_copy()
+        """Return the same settings for another database, which has no pooler and no replica."""
+        alone = {"direct_url": None, "replica_url": None, "pooler": "none", "backup_before_migrate": False}
+        settings = self.model_copy(update=alone)
         settings._target = target  # noqa: SLF001 (its own class)
+        settings._direct = settings._replica = None  # noqa: SLF001
         return settings
 
     @property

@@ -17,6 +17,7 @@ from agentdb.base import Entity
 from agentdb.config import Settings
 from agentdb.engine.choice import AnyEngine, serving
 from agentdb.engine.plan import Plan
+from agentdb.engine.saving import keep_copy
 from agentdb.engine.schema.catalog import Description, Difference, compare, describe, parse, table_exists
 from agentdb.engine.schema.direct import alone, connected, create_all, scratch, telling
 from agentdb.engine.schema.history import HISTORY, NO_ROW, Command, Report, Version, head, newer, run, version_of
@@ -31,6 +32,7 @@ __all__ = [
     "Version",
     "check",
     "current",
+    "describe_history",
     "describe_models",
     "downgrade",
     "ensure",
@@ -179,8 +181,13 @@ async def check(settings: Settings) -> list[Difference]:
 
 def _three(connection: Connection) -> tuple[Description, Description | None, Description]:
     """Return what is there, what the models make, and what the history made when it was last described."""
+    return describe(connection), describe_models(connection), describe_history(connection)
+
+
+def describe_history(connection: Connection) -> Description:
+    """Return the schema that the history made when it was last described."""
     path = HISTORY / "schema" / f"{connection.dialect.name}.sql"
-    return describe(connection), describe_models(connection), parse(path.read_text(encoding="utf-8"))
+    return parse(path.read_text(encoding="utf-8"))
 
 
 def describe_models(connection: Connection) -> Description | None:
@@ -194,6 +201,10 @@ def describe_models(connection: Connection) -> Description | None:
 
 async def _change(command: Command, settings: Settings, argument: str, path: Path | None, history: Path) -> Report:
     async with serving(settings) as served, alone(served, path) as connection:
+        if served.backup_before_migrate and command in {"upgrade", "downgrade"}:
+            before = await current(served)  # by another connection: this one begins its transaction with Alembic
+            if before is not None and not (argument == "head" and before.number == head(history)):
+                await keep_copy(served, before.revision)
         work = partial(run, schema=served.direct.schema, metadata=Entity.metadata, history=history)
         with telling(f"{command} {argument!r} failed, and the database is as it was"):
             return await connection.run_sync(work, command, argument)

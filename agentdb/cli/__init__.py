@@ -6,7 +6,40 @@ differs); 2, not done. Errors are one line on the standard error.
 
 from __future__ import annotations
 
-from agentdb.cli import conversations, embed, grants, imports, keys, reports, schema, seed
+from agentdb.cli import (
+    backup,
+    conversations,
+    doctor,
+    embed,
+    grants,
+    imports,
+    keys,
+    pull,
+    rebuild,
+    reports,
+    retention,
+    schema,
+    seed,
+    stats,
+    transfer,
+)
 from agentdb.cli.application import app
 
-__all__ = ["app", "conversations", "embed", "grants", "imports", "keys", "reports", "schema", "seed"]
+__all__ = [
+    "app",
+    "backup",
+    "conversations",
+    "doctor",
+    "embed",
+    "grants",
+    "imports",
+    "keys",
+    "pull",
+    "rebuild",
+    "reports",
+    "retention",
+    "schema",
+    "seed",
+    "stats",
+    "transfer",
+]

@@ -6,10 +6,10 @@ from dataclasses import dataclass, field
 from typing import Annotated
 
 import typer
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.progress import BarColumn, MofNCompleteColumn
 
-from agentdb.cli.application import Exit, app, complain, run, say, settings_of, write_json
+from agentdb.cli.application import Exit, app, complain, examples, run, say, settings_of, write_json
+from agentdb.cli.progress import bar
 from agentdb.config import Settings
 from agentdb.database import Database
 from agentdb.execution.adopting import Adopted, LeftOut
@@ -37,7 +37,7 @@ class Migrated:
         self.left_out += step.left_out
 
 
-@app.command("migrate-conversations")
+@app.command("migrate-conversations", epilog=examples("agentdb migrate-conversations --dry-run"))
 def migrate_conversations(
     context: typer.Context,
     batch: Annotated[int, typer.Option(min=1, max=1_000, help="How many conversations in one transaction.")] = 500,
@@ -72,20 +72,18 @@ def _show(done: Migrated, *, dry_run: bool) -> None:
 
 async def _migrate(settings: Settings, batch: int, *, dry_run: bool) -> Migrated:
     done, after = Migrated(), 0
-    terminal = Console(stderr=True)
-    columns = (TextColumn("{task.description}", markup=False), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
     async with Database(settings) as database:
         sessions = database.execution.agent_sessions
         take = sessions.adoptable if dry_run else sessions.adopt
-        total = None
-        if terminal.is_terminal:  # nobody else is shown it
-            total = await database.conversation.conversations.count(session_id=None, deleted_at=None)
-        with Progress(*columns, console=terminal, disable=not terminal.is_terminal, transient=True) as bar:
-            task = bar.add_task("conversations", total=total)
+        with bar(BarColumn(), MofNCompleteColumn()) as shown:
+            total = None
+            if not shown.disable:
+                total = await database.conversation.conversations.count(session_id=None, deleted_at=None)
+            task = shown.add_task("conversations", total=total)
             while True:
                 step = await take(after=after, limit=batch)
                 if step.last is None:
                     return done
                 after = step.last
                 done.add(step)
-                bar.update(task, completed=done.examined)
+                shown.update(task, completed=done.examined)

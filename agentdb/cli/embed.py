@@ -10,7 +10,7 @@ from typing import Annotated, Any, Final
 
 import typer
 
-from agentdb.cli.application import Exit, app, failed, run, say, settings_of, write_json
+from agentdb.cli.application import Exit, app, examples, failed, run, say, settings_of, write_json
 from agentdb.config import Settings
 from agentdb.database import Database
 from agentdb.errors import AgentDBError, BadInput
@@ -27,7 +27,12 @@ _COUNTS: Final = {
 }
 
 
-@app.command()
+@app.command(
+    epilog=examples(
+        "agentdb embed my.models:embed --model text-embedding-3-small",
+        "agentdb embed my.models:embed --model text-embedding-3-small --again --most 1000",
+    )
+)
 def embed(
     context: typer.Context,
     function: Annotated[

@@ -10,7 +10,7 @@ from typing import Annotated, Final
 import typer
 from sqlalchemy import Table
 
-from agentdb.cli.application import app, failed, settings_of, write_json
+from agentdb.cli.application import app, examples, failed, settings_of, write_json
 from agentdb.engine.dialects import POSTGRESQL
 from agentdb.engine.schema.ddl import FUNCTIONS
 from agentdb.errors import AgentDBError, BadInput
@@ -32,7 +32,9 @@ class Grants:
     statements: Sequence[str]
 
 
-@app.command()
+@app.command(
+    epilog=examples("agentdb grants --service gateway | psql", "agentdb grants --service worker --role worker_7 --json")
+)
 def grants(
     context: typer.Context,
     service: Annotated[str, typer.Option(help="Which service, such as gateway.")],

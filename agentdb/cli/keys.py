@@ -5,10 +5,10 @@ from __future__ import annotations
 from typing import Annotated, Final
 
 import typer
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.progress import BarColumn, MofNCompleteColumn
 
-from agentdb.cli.application import Exit, app, complain, run, say, settings_of, write_json
+from agentdb.cli.application import Exit, app, complain, examples, run, say, settings_of, write_json
+from agentdb.cli.progress import bar
 from agentdb.config import Settings
 from agentdb.database import Database
 from agentdb.keys import new_key
@@ -22,13 +22,13 @@ app.add_typer(keys, name="keys")
 Json = Annotated[bool, typer.Option("--json", help="Write what was done as JSON.")]
 
 
-@keys.command()
+@keys.command(epilog=examples('AGENTDB_ENCRYPTION_KEYS="$(agentdb keys new),$AGENTDB_ENCRYPTION_KEYS"'))
 def new() -> None:
     """Print a fresh key, for AGENTDB_ENCRYPTION_KEYS: put it before those that are there."""
     say(new_key())
 
 
-@keys.command()
+@keys.command(epilog=examples("agentdb keys rotate"))
 def rotate(context: typer.Context, json: Json = False) -> None:
     """Seal every secret with the newest key, while others read and write.
 
@@ -47,7 +47,7 @@ def rotate(context: typer.Context, json: Json = False) -> None:
         raise typer.Exit(Exit.LOOK)
 
 
-@keys.command()
+@keys.command(epilog=examples("agentdb keys check", "agentdb keys check --sample 100 --json"))
 def check(
     context: typer.Context,
     sample: Annotated[
@@ -71,33 +71,20 @@ def check(
 
 async def _rotate(settings: Settings) -> Rotation:
     async with Database(settings) as database:
-        with _bar() as bar:
-            task = bar.add_task("rotating", total=None)
+        with bar(BarColumn(), MofNCompleteColumn()) as shown:
+            task = shown.add_task("rotating", total=None)
             return await rotate_secrets(
-                database, on_progress=lambda done, total: bar.update(task, completed=done, total=total)
+                database, on_progress=lambda done, total: shown.update(task, completed=done, total=total)
             )
 
 
 async def _check(settings: Settings, sample: int | None) -> Check:
     async with Database(settings) as database:
-        with _bar() as bar:
-            task = bar.add_task("checking", total=None)
+        with bar(BarColumn(), MofNCompleteColumn()) as shown:
+            task = shown.add_task("checking", total=None)
             return await check_secrets(
-                database, sample=sample, on_progress=lambda done, total: bar.update(task, completed=done, total=total)
+                database, sample=sample, on_progress=lambda done, total: shown.update(task, completed=done, total=total)
             )
-
-
-def _bar() -> Progress:
-    terminal = Console(stderr=True)
-    return Progress(
-        TextColumn("{task.description}", markup=False),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeElapsedColumn(),
-        console=terminal,
-        disable=not terminal.is_terminal,
-        transient=True,
-    )
 
 
 def _name(unreadable: list[Unreadable]) -> None:

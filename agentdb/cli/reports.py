@@ -11,7 +11,7 @@ import typer
 from rich.table import Table
 from rich.text import Text
 
-from agentdb.cli.application import app, console, printable, run, settings_of, write_json
+from agentdb.cli.application import app, console, examples, printable, run, settings_of, write_json
 from agentdb.config import Settings
 from agentdb.database import Database
 from agentdb.reports.records import DailySpending, ModelSpending, ToolUse, Totals, UserSpending
@@ -28,7 +28,7 @@ class Overview:
     tools: list[ToolUse]
 
 
-@app.command()
+@app.command(epilog=examples("agentdb report", "agentdb report --limit 5 --json"))
 def report(
     context: typer.Context,
     json: Annotated[bool, typer.Option("--json", help="Write it as JSON, amounts as text.")] = False,

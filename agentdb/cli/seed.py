@@ -7,13 +7,13 @@ from typing import Annotated
 
 import typer
 
-from agentdb.cli.application import Exit, app, complain, run, say, settings_of, write_json
+from agentdb.cli.application import Exit, app, complain, examples, run, say, settings_of, write_json
 from agentdb.config import Settings
 from agentdb.database import Database
 from agentdb.seeding import BadSeed, SeedReport
 
 
-@app.command()
+@app.command(epilog=examples("agentdb seed", "agentdb seed my/seeds --json"))
 def seed(
     context: typer.Context,
     directory: Annotated[

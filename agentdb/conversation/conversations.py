@@ -237,19 +237,23 @@ class Conversations(Living[Conversation]):
         if not await self.connection.execute(PURGE, {"conversation_id": conversation_id, "user_id": user_id}):
             raise _not_deleted(conversation_id)
 
-    async def purge_deleted(self, *, before: datetime, batch: int = 100) -> int:
+    async def purge_deleted(self, *, before: datetime, most: int | None = None, batch: int = 100) -> int:
         """Remove for good all conversations that were deleted before a moment, and return how many.
 
         Args:
             before: when they were deleted at the latest.
+            most: how many at most; None: all.
             batch: how many are removed at once: others write between two batches.
 
         Cost: a statement for each batch, by ix_conversations__deleted_at_id.
         """
-        values = {"before": before, "limit": capped(batch, self.most)}
-        purged = 0
-        while removed := await self.connection.execute(PURGE_BATCH, values):
+        batch, purged = capped(batch, self.most), 0
+        while most is None or purged < most:
+            limit = batch if most is None else min(batch, most - purged)
+            removed = await self.connection.execute(PURGE_BATCH, {"before": before, "limit": limit})
             purged += removed
+            if not removed:
+                break
         return purged
 
     async def _listed(self, by: str, user_id: int, limit: int, after: str | None) -> Page[Conversation]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from itertools import pairwise
 from typing import Any, Final, NoReturn
@@ -16,6 +16,7 @@ from agentdb.engine.quantities import billionths
 from agentdb.errors import BadInput, ReadOnly
 from agentdb.hub.ledger.charging import CHARGE, Charged, charge, checked
 from agentdb.hub.ledger.correcting import correct, granted
+from agentdb.hub.ledger.folding import fold, foldable
 from agentdb.hub.ledger.sums import COUNTED, FIRST, LAST, By, Scope, edges_of, histogram_plan, sums_plan, total_plan
 from agentdb.hub.models.spending import Cost, CostSource
 from agentdb.hub.records import Bucket, Spending, SpendingOf
@@ -204,6 +205,31 @@ class Costs(Repository[Cost]):
             buckets[row.place - 1] = buckets[row.place - 1].with_user(row.user_id, row.calls, row.cost)
         return buckets
 
+    async def fold(self, *, before: datetime, limit: int = 1_000) -> int:
+        """Add old entries up by UTC day, user, model, source and agent, remove them, and return how many.
+
+        Repeat until it is none. No sum over whole UTC days changes, nor what limits have counted. What goes is the
+        moment within the day, and which session, host, message, execution and request an entry was of: a request that
+        is told again is charged again. An entry stays as long as a correction of it does, or while a limit counts from
+        within its day.
+
+        Args:
+            before: the UTC day of this moment, and all later ones, stay.
+            limit: how many at most, so that the transaction stays short.
+
+        Cost: one transaction, by the index of created_at; one after another.
+        """
+        whole, now, most = _midnight(before), self.connection.now(), capped(limit, self.most)
+        return await self.connection.run(lambda: fold(whole, most, now))
+
+    async def foldable(self, *, before: datetime) -> int:
+        """Return how many entries `fold` would remove, repeated until it is none.
+
+        Cost: one read of them.
+        """
+        whole, now = _midnight(before), self.connection.now()
+        return await self.connection.run(lambda: foldable(whole, now))
+
     # The generic ways in would leave sessions' totals and limits behind.
 
     async def add(self, **_values: Any) -> NoReturn:
@@ -232,6 +258,12 @@ def _scope(**asked: Any) -> tuple[Scope, dict[str, Any]]:
     if len(given) > 1:
         raise BadInput(f"spending is of one of {', '.join(asked)}, not of {' and '.join(scope for scope, _ in given)}")
     return (given[0][0], {"of": given[0][1]}) if given else (None, {})  # type: ignore[return-value]
+
+
+def _midnight(before: datetime) -> datetime:
+    if before.utcoffset() is None:
+        raise BadInput("before needs a time zone; use datetime.now(UTC)")
+    return before.astimezone(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
 
 
 def _append_all(entries: Sequence[Mapping[str, Any]], now: datetime) -> Script[list[Cost]]:

@@ -9,13 +9,13 @@ import asyncio
 import re
 import sqlite3
 import uuid
-from collections.abc import AsyncIterator, Awaitable, Callable, Container, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Container, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 from typing import Any, Final
 
 import asyncpg
-from sqlalchemy import URL, Connection, MetaData, create_engine, text
+from sqlalchemy import URL, Connection, MetaData, Table, create_engine, text
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncConnection, create_async_engine
 from sqlalchemy.pool import NullPool
@@ -260,8 +260,8 @@ def scratch(connection: Connection) -> Iterator[Connection | None]:
         connection.rollback()
 
 
-def create_all(metadata: MetaData, connection: Connection) -> None:
-    """Make everything that a metadata holds.
+def create_all(metadata: MetaData, connection: Connection, tables: Sequence[Table] | None = None) -> None:
+    """Make everything that a metadata holds, or those of its tables that are given.
 
     SQLAlchemy's own, run once on PostgreSQL, notes at the references of cycles that they were added by ALTER TABLE, and
     omits them on SQLite ever after.
@@ -269,6 +269,6 @@ def create_all(metadata: MetaData, connection: Connection) -> None:
     references = [key for table in metadata.tables.values() for key in table.foreign_key_constraints]
     for key in references:
         key._create_rule = None  # noqa: SLF001
-    metadata.create_all(connection, checkfirst=False)
+    metadata.create_all(connection, tables, checkfirst=False)
     for key in references:
         key._create_rule = None  # noqa: SLF001

@@ -45,6 +45,8 @@ CALLS: dict[str, dict[str, Call]] = {
         "append": Call(lambda at, p: at.append(**spent(p, run_session_id=p.session.id))),
         "append_many": Call(lambda at, p: at.append_many([spent(p)])),
         "correct": Call(lambda at, p: at.correct(p.cost.id, cost=Decimal("-0.1"))),
+        "fold": unseen(lambda at, _: at.fold(before=NOW + timedelta(days=2)), BadInput),
+        "foldable": Call(lambda at, _: at.foldable(before=NOW + timedelta(days=2)), of_nobody=True),
         "histogram": Call(
             lambda at, p: at.histogram(since=NOW - timedelta(days=3), until=NOW, user_id=p.id),
             nothing=lambda buckets: not any(bucket.cost for bucket in buckets),
