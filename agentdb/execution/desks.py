@@ -173,7 +173,9 @@ class Desk:
                 turn = await executions.complete_and_claim(
                     pairs, terms.worker, queue=terms.queue, n=room, lease_seconds=terms.lease_seconds
                 )
-                told = finished - {_key(claim) for claim in turn.lost}
+                told = finished
+                for lost in turn.lost:
+                    _logger.debug("execution %s, attempt %s: others took over", lost.id, lost.attempt)
                 return self._put(turn.claims)
         except BadInput as error:  # one of them is not JSON
             _logger.debug("outputs of %s are told one by one: %s", terms.worker, error)

@@ -34,7 +34,7 @@ async def running(work: Any) -> AsyncIterator[asyncio.Task[None]]:
 
 async def until(db: Database, n: int, **criteria: Any) -> None:
     """Wait until so many executions meet the criteria."""
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         while await db.execution.executions.count(**criteria) != n:  # noqa: ASYNC110 (the database tells no event)
             await asyncio.sleep(0.01)
 
