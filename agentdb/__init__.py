@@ -9,27 +9,34 @@ async with agentdb.connect() as db:                 # the environment decides wh
         page = await unit.hub.runs.newest(user_id=7)
 """
 
-from agentdb.config import Settings
-from agentdb.database import Database, Health, SessionFactory, connect, session_factory
-from agentdb.errors import (
-    AgentDBError,
-    BadInput,
-    BadSettings,
-    BudgetExceeded,
-    Conflict,
-    Contended,
-    DatabaseCorrupt,
-    DecryptionFailed,
-    InvalidTransition,
-    MissingReference,
-    NotFound,
-    ReadOnly,
-    SchemaMismatch,
-    StaleVersion,
-    Unavailable,
-)
-from agentdb.page import Page
-from agentdb.unit import Unit
+from __future__ import annotations
+
+import importlib
+import importlib.util
+from typing import TYPE_CHECKING, Any, Final
+
+if TYPE_CHECKING:
+    from agentdb.config import Settings
+    from agentdb.database import Database, Health, SessionFactory, connect, session_factory
+    from agentdb.errors import (
+        AgentDBError,
+        BadInput,
+        BadSettings,
+        BudgetExceeded,
+        Conflict,
+        Contended,
+        DatabaseCorrupt,
+        DecryptionFailed,
+        InvalidTransition,
+        MissingReference,
+        NotFound,
+        ReadOnly,
+        SchemaMismatch,
+        StaleVersion,
+        Unavailable,
+    )
+    from agentdb.page import Page
+    from agentdb.unit import Unit
 
 __all__ = [
     "AgentDBError",
@@ -56,3 +63,43 @@ __all__ = [
     "connect",
     "session_factory",
 ]
+
+# Where each name lives. It is imported when it is first asked for: pytest loads this package for its plugin wherever it
+# is installed, and the whole of it takes more than half a second.
+_HOMES: Final = {
+    "agentdb.config": ("Settings",),
+    "agentdb.database": ("Database", "Health", "SessionFactory", "connect", "session_factory"),
+    "agentdb.errors": (
+        "AgentDBError",
+        "BadInput",
+        "BadSettings",
+        "BudgetExceeded",
+        "Conflict",
+        "Contended",
+        "DatabaseCorrupt",
+        "DecryptionFailed",
+        "InvalidTransition",
+        "MissingReference",
+        "NotFound",
+        "ReadOnly",
+        "SchemaMismatch",
+        "StaleVersion",
+        "Unavailable",
+    ),
+    "agentdb.page": ("Page",),
+    "agentdb.unit": ("Unit",),
+}
+
+
+def __getattr__(name: str) -> Any:
+    for home, names in _HOMES.items():
+        if name in names:
+            value = globals()[name] = getattr(importlib.import_module(home), name)
+            return value
+    if not name.startswith("_") and importlib.util.find_spec(f"{__name__}.{name}") is not None:
+        return importlib.import_module(f"{__name__}.{name}")
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return [*globals(), *__all__]

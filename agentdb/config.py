@@ -70,6 +70,12 @@ class Settings(BaseSettings):
     replica_url: str | None = Field(default=None, repr=False)
     """A PostgreSQL replica that answers the read door; ignored on SQLite."""
 
+    slow_query_seconds: float = Field(default=0, ge=0, le=2_147_483, allow_inf_nan=False)
+    """How long a statement may take before it is logged, without its parameters; 0: none is."""
+
+    long_transaction_seconds: float = Field(default=5, ge=0, le=2_147_483, allow_inf_nan=False)
+    """How long a write transaction may stay open before that is logged, with where its task is; 0: for ever."""
+
     sqlite_synchronous: Literal["normal", "full"] = "normal"
     """normal survives a killed process, full also a power cut, at one fsync for each commit."""
 

@@ -19,7 +19,9 @@ from agentdb.aggregates import Aggregates
 from agentdb.config import Settings
 from agentdb.doors import Shortcut, enter, leave, refuse_inside_a_unit
 from agentdb.engine.choice import AnyEngine, engine_for, serving
+from agentdb.engine.events import Hook
 from agentdb.engine.guarding import GuardedEngine
+from agentdb.engine.observing import Observing
 from agentdb.engine.plan import Plan
 from agentdb.engine.retrying import retrying
 from agentdb.errors import AgentDBError, Unavailable
@@ -58,6 +60,7 @@ class Database(Aggregates):
         self._template = template
         self._service = None if settings.service is None else services.named(settings.service)
         self._engine: AnyEngine | GuardedEngine | None = None
+        self._observing = Observing(settings)
         self._shortcut = Shortcut()
         self._opening = asyncio.Lock()
         self._server = AsyncExitStack()
@@ -79,16 +82,17 @@ class Database(Aggregates):
                 async with AsyncExitStack() as opened:
                     settings = await opened.enter_async_context(serving(self.settings))
                     opened.push_async_callback(self._folder.let_go)
-                    engine = engine_for(settings, template=self._template)
+                    engine = engine_for(settings, template=self._template, observing=self._observing)
                     opened.push_async_callback(engine.close)
                     await engine.open()
                     answering: AnyEngine | GuardedEngine = engine
-                    if self._service is None:
-                        await migrating.ensure(engine, settings)
-                        await seeding.ensure(engine, settings)
-                    else:
+                    if self._service is not None:
                         await migrating.ensure(engine, settings.model_copy(update={"migrate": "never"}))
                         answering = GuardedEngine(engine, self._service)
+                    else:
+                        if self._template is None:  # which is of the present schema
+                            await migrating.ensure(engine, settings)
+                        await seeding.ensure(engine, settings)
                     self._key_uses.open(answering)
                     opened.push_async_callback(self._key_uses.close)
                     self._server = opened.pop_all()
@@ -203,6 +207,22 @@ class Database(Aggregates):
     def now(self) -> datetime:
         """Return the database's present moment, as it is bound to rows."""
         return self._there().now()
+
+    def observe(self, hook: Hook, *, parameters: bool = False) -> Callable[[], None]:
+        """Let a hook see every statement, and every wait for a connection or a turn; what is returned lets it go.
+
+        It is called in the event loop, when a statement has ended; an error of its own is logged, once, and breaks no
+        call. The database may be closed yet: then it sees the first statements too.
+
+        Args:
+            hook: takes `Statement` and `Wait`.
+            parameters: whether it gets the values that were bound; secrets among them are sealed.
+        """
+        return self._observing.add(hook, parameters=parameters)
+
+    def connections(self) -> dict[str, int]:
+        """Return how the connections of an open database are doing: in_use, waiting, size."""
+        return self._there().state()
 
     async def health(self) -> Health:
         """Ask the database whether it answers; a problem is told, not raised."""

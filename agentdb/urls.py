@@ -64,6 +64,11 @@ class Target:
         """The URL without its password: for messages and for people."""
         return self._render("")
 
+    @property
+    def system(self) -> str:
+        """What answers: sqlite or postgresql, however it is reached."""
+        return "sqlite" if self.kind in {"sqlite", "memory"} else "postgresql"
+
     def secret_url(self) -> str:
         """Return the URL with its password: for another process, never for a message or a log."""
         return self._render("" if self.password is None else ":" + quote(self.password.get_secret_value(), safe=""))

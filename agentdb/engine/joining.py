@@ -10,10 +10,16 @@ import asyncio
 import copy
 from collections import deque
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
-from typing import Any, Final, Generic, TypeVar
+from typing import Any, Final, Generic, TypeAlias, TypeVar
+
+from agentdb.engine.events import Waiting, answering
+from agentdb.engine.observing import Observing
 
 A = TypeVar("A")
 R = TypeVar("R")
+
+# A call that waits: for what, and, when somebody listens, since when.
+Waiter: TypeAlias = tuple[A, asyncio.Future[R], Waiting | None]
 
 
 class Undone(Exception):
@@ -37,6 +43,8 @@ class Joiner(Generic[A, R]):
         most_alone: how many members of failed batches run alone at once.
         patient: whether callers wait as long as it takes; otherwise another lane opens for those who have waited
             a moment, so that a call that waits for a lock holds up no stranger; at most as many again.
+        observing: who is told how long calls wait.
+        queue: what they are told it is called.
     """
 
     __slots__ = (
@@ -45,7 +53,9 @@ class Joiner(Generic[A, R]):
         "_idle",
         "_lanes",
         "_most",
+        "_observing",
         "_patient",
+        "_queue",
         "_relief",
         "_room",
         "_tasks",
@@ -62,16 +72,20 @@ class Joiner(Generic[A, R]):
         most: int,
         most_alone: int,
         patient: bool,
+        observing: Observing | None = None,
+        queue: str = "",
     ) -> None:
         self._alone = alone
         self._together = together
         self._lanes = lanes
         self._most = most
         self._patient = patient
+        self._observing = observing or Observing()
+        self._queue = queue
         self._room = asyncio.Semaphore(most_alone)
         self._relief: asyncio.TimerHandle | None = None
         self._busy = 0
-        self._waiting: deque[tuple[A, asyncio.Future[R]]] = deque()
+        self._waiting: deque[Waiter[A, R]] = deque()
         self._tasks: set[asyncio.Task[None]] = set()
         self._idle: asyncio.Future[None] | None = None
 
@@ -84,7 +98,7 @@ class Joiner(Generic[A, R]):
             finally:
                 self._next()
         future: asyncio.Future[R] = asyncio.get_running_loop().create_future()
-        self._waiting.append((call, future))
+        self._waiting.append((call, future, self._observing.waiting(self._queue)))
         if self._relief is None and not self._patient:
             self._relief = asyncio.get_running_loop().call_later(PATIENCE_SECONDS, self._relieve, self._waiting[0][1])
         return await future
@@ -125,52 +139,62 @@ class Joiner(Generic[A, R]):
         if self._idle is not None and not self._busy and not self._idle.done():
             self._idle.set_result(None)
 
-    def _take(self) -> list[tuple[A, asyncio.Future[R]]]:
-        batch: list[tuple[A, asyncio.Future[R]]] = []
+    def _take(self) -> list[Waiter[A, R]]:
+        batch: list[Waiter[A, R]] = []
         while self._waiting and len(batch) < self._most:
-            call, future = self._waiting.popleft()
-            if not future.done():  # a caller that was cancelled while it waited has left no trace
-                batch.append((call, future))
+            waiter = self._waiting.popleft()
+            gone = waiter[1].done()
+            if not gone:  # a caller that was cancelled while it waited has left no trace
+                batch.append(waiter)
+            if waiter[2] is not None:
+                waiter[2].ended("CancelledError" if gone else None)
         return batch
 
-    async def _answer(self, batch: Sequence[tuple[A, asyncio.Future[R]]]) -> None:
+    async def _answer(self, batch: Sequence[Waiter[A, R]]) -> None:
         if len(batch) == 1:
             await self._answer_one(*batch[0])
             return
+        answering([waiting for _, _, waiting in batch])
         try:
-            answers = await self._together([call for call, _ in batch])
+            answers = await self._together([call for call, _, _ in batch])
         except Undone:
-            for call, future in batch:
-                self._spawn(self._answer_alone(call, future))
+            for waiter in batch:
+                self._spawn(self._answer_alone(*waiter))
             return
         except Exception as error:  # noqa: BLE001 (it is handed to the callers)
-            for _, future in batch:
+            for _, future, _ in batch:
                 _settle(future, copy.copy(error))
             return
         except BaseException:
-            for _, future in batch:
+            for _, future, _ in batch:
                 future.cancel()
             raise
-        for (call, future), answer in zip(batch, answers, strict=True):
+        for waiter, answer in zip(batch, answers, strict=True):
             if answer is ALONE:
-                self._spawn(self._answer_alone(call, future))
+                self._spawn(self._answer_alone(*waiter))
             else:
-                _settle(future, answer)
+                _settle(waiter[1], answer)
 
-    async def _answer_alone(self, call: A, future: asyncio.Future[R]) -> None:
+    async def _answer_alone(self, call: A, future: asyncio.Future[R], waiting: Waiting | None) -> None:
         """Answer a member of a batch that failed or passed it by, together with few others at once."""
         async with self._room:
-            await self._answer_one(call, future)
+            await self._answer_one(call, future, waiting)
 
-    async def _answer_one(self, call: A, future: asyncio.Future[R]) -> None:
+    async def _answer_one(self, call: A, future: asyncio.Future[R], waiting: Waiting | None) -> None:
         if future.done():
             return
+        answering([waiting])
         try:
             answer = await self._alone(call)
         except Exception as error:  # noqa: BLE001 (it is handed to its caller)
             _settle(future, error)
         else:
             _settle(future, answer)
+
+    @property
+    def waiting(self) -> int:
+        """How many calls wait."""
+        return len(self._waiting)
 
     async def close(self) -> None:
         """Wait until everything in flight is answered."""

@@ -188,6 +188,13 @@ class Compiled(Generic[T]):
             answers[place] = self.answer(calls[place], row)
         return answers
 
+    def named(self, text: str, arguments: Sequence[Any]) -> dict[str, Any]:
+        """Return the driver's arguments by name: those of the plan's text, or the arrays of the joined one."""
+        names = [bind.name for bind in self.binds]
+        if text == self.together:
+            names = [names[place] for place in self._arrays]
+        return dict(zip(names, arguments, strict=True))
+
     def arguments(self, given: Parameters, now: datetime) -> list[Any]:
         """Return the driver's arguments in their order.
 

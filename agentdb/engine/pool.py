@@ -11,6 +11,7 @@ from collections import deque
 from collections.abc import Awaitable, Callable
 from typing import Final, Generic, TypeVar
 
+from agentdb.engine.observing import Observing
 from agentdb.errors import Unavailable
 
 C = TypeVar("C")
@@ -26,6 +27,8 @@ class Pool(Generic[C]):
         usable: tells, without asking the server, whether one can still be used.
         clean: makes one that may carry state as good as new; False when it has to be closed instead.
         discard: closes one.
+        observing: who is told how long callers wait.
+        name: what they are told it is called.
     """
 
     def __init__(
@@ -37,6 +40,8 @@ class Pool(Generic[C]):
         discard: Callable[[C], Awaitable[None]],
         size: int,
         timeout_seconds: float,
+        observing: Observing | None = None,
+        name: str = "",
     ) -> None:
         self._connect = connect
         self._usable = usable
@@ -44,6 +49,8 @@ class Pool(Generic[C]):
         self._discard = discard
         self._size = size
         self._timeout = timeout_seconds
+        self._observing = observing or Observing()
+        self._name = name
         self._idle: deque[C] = deque()
         self._out: set[C] = set()
         self._places = 0  # taken by a connection that exists or is being made
@@ -92,20 +99,26 @@ class Pool(Generic[C]):
     async def _wait(self) -> C | None:
         future: asyncio.Future[C | None] = asyncio.get_running_loop().create_future()
         self._waiting.append(future)
+        waiting = self._observing.waiting(self._name)
         try:
             async with asyncio.timeout(self._timeout):
-                return await future
+                handed = await future
+            if waiting is not None:
+                waiting.ended()
         except BaseException as error:
             if future.done() and not future.cancelled() and future.exception() is None:
                 self._return(future.result())  # handed over at the very moment this caller gave up
             elif future in self._waiting:
                 self._waiting.remove(future)
+            if waiting is not None:
+                waiting.ended((Unavailable if isinstance(error, TimeoutError) else type(error)).__name__)
             if isinstance(error, TimeoutError):
                 raise Unavailable(
                     f"no connection became free within {self._timeout:g} s, of {self._size}; "
                     "raise AGENTDB_POOL_SIZE or hold units for a shorter time"
                 ) from None
             raise
+        return handed
 
     def _return(self, handed: C | None) -> None:
         if handed is None:

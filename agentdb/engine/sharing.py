@@ -12,6 +12,7 @@ from typing import Any, Final, Protocol, TypeVar
 
 from agentdb.engine.connection import Shared, Work
 from agentdb.engine.joining import Joiner, Undone
+from agentdb.engine.observing import Observing
 from agentdb.errors import AgentDBError, Contended, Unavailable
 
 C = TypeVar("C")
@@ -49,11 +50,13 @@ class Sharing:
     Args:
         runs: the engine.
         joining: False: each call is made alone.
+        observing: who is told how long calls wait.
     """
 
-    def __init__(self, runs: Runs, *, joining: bool) -> None:
+    def __init__(self, runs: Runs, *, joining: bool, observing: Observing) -> None:
         self._runs = runs
         self._joining = joining
+        self._observing = observing
         self._joiners: dict[Shared[Any, Any], Joiner[Any, Any]] = {}
 
     async def __call__(self, shared: Shared[C, R], call: C) -> R:
@@ -70,6 +73,8 @@ class Sharing:
                 most=MOST_SHARED,
                 most_alone=4,
                 patient=False,
+                observing=self._observing,
+                queue="shared calls",
             )
         answer: R = await joiner(call)
         return answer

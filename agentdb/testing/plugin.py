@@ -25,7 +25,11 @@ import pytest
 try:
     from pytest_asyncio import fixture as async_fixture
 except ModuleNotFoundError:  # pytest loads this module wherever agentdb is installed
-    async_fixture = pytest.fixture  # type: ignore[assignment]
+
+    def async_fixture(*, loop_scope: str, name: str) -> Any:  # type: ignore[no-redef]  # noqa: ARG001
+        """Leave it to pytest, which tells whoever asks for the fixture what is missing."""
+        return pytest.fixture(name=name)
+
 
 if TYPE_CHECKING:
     from agentdb.config import Settings
@@ -80,11 +84,10 @@ def agentdb_template(agentdb_settings: dict[str, Any]) -> Iterator[Path]:
         yield path
 
 
-@async_fixture
-async def agentdb(agentdb_template: Path, agentdb_loaded: Settings) -> AsyncIterator[Database]:
-    """Yield an open, empty database in memory."""
-    async with _database("sqlite://", agentdb_loaded, template=agentdb_template) as database:
-        yield database
+@pytest.fixture
+def agentdb(request: pytest.FixtureRequest) -> Database:
+    """Return an open, empty database in memory."""
+    return _in_the_tests_loop(request, "sqlite")
 
 
 @pytest.fixture(scope="session")
@@ -100,21 +103,10 @@ def agentdb_postgresql_server() -> Iterator[PostgreSQLServer]:
         server.stop()
 
 
-@async_fixture
-async def agentdb_postgresql(
-    agentdb_postgresql_server: PostgreSQLServer, agentdb_settings: dict[str, Any], agentdb_loaded: Settings
-) -> AsyncIterator[Database]:
-    """Yield an open, empty database of its own on PostgreSQL."""
-    server = agentdb_postgresql_server
-    template = await server.template("agentdb", lambda url: _migrate(url, agentdb_loaded))
-    url = await server.create_database(template)
-    try:
-        with tempfile.TemporaryDirectory(prefix="agentdb-files-") as folder:
-            loaded = agentdb_loaded.model_copy(update={"folder": agentdb_settings.get("folder", Path(folder))})
-            async with _database(url, loaded) as database:
-                yield database
-    finally:
-        await server.drop_database(url)
+@pytest.fixture
+def agentdb_postgresql(request: pytest.FixtureRequest) -> Database:
+    """Return an open, empty database of its own on PostgreSQL."""
+    return _in_the_tests_loop(request, "postgresql")
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])
@@ -123,6 +115,59 @@ def agentdb_any(request: pytest.FixtureRequest) -> Database:
     # Not async: a fixture inside the running loop cannot ask for another async one.
     database: Database = request.getfixturevalue("agentdb" if request.param == "sqlite" else "agentdb_postgresql")
     return database
+
+
+# A database belongs to one event loop, and a test may run in one of its own, or in its class's, module's, package's or
+# session's. There is a fixture in each, and the one that the test runs in is asked for.
+
+_SCOPES: Final = ("function", "class", "module", "package", "session")
+
+
+def _in_the_tests_loop(request: pytest.FixtureRequest, kind: str) -> Database:
+    marker = request.node.get_closest_marker("asyncio")
+    scope = marker.kwargs.get("loop_scope") if marker is not None else None
+    # Not async: a fixture inside the running loop cannot ask for another async one.
+    database: Database = request.getfixturevalue(f"_agentdb_{kind}_{scope or _default_scope(request.config)}")
+    return database
+
+
+def _default_scope(config: pytest.Config) -> str:
+    try:
+        return str(config.getini("asyncio_default_test_loop_scope") or "function")
+    except (KeyError, ValueError):  # without pytest-asyncio there is no such option
+        return "function"
+
+
+def _sqlite_in(loop_scope: Any) -> Any:
+    @async_fixture(loop_scope=loop_scope, name=f"_agentdb_sqlite_{loop_scope}")
+    async def fixture(agentdb_template: Path, agentdb_loaded: Settings) -> AsyncIterator[Database]:
+        async with _database("sqlite://", agentdb_loaded, template=agentdb_template) as database:
+            yield database
+
+    return fixture
+
+
+def _postgresql_in(loop_scope: Any) -> Any:
+    @async_fixture(loop_scope=loop_scope, name=f"_agentdb_postgresql_{loop_scope}")
+    async def fixture(
+        agentdb_postgresql_server: PostgreSQLServer, agentdb_settings: dict[str, Any], agentdb_loaded: Settings
+    ) -> AsyncIterator[Database]:
+        server = agentdb_postgresql_server
+        template = await server.template("agentdb", lambda url: _migrate(url, agentdb_loaded))
+        url = await server.take_database(template)
+        try:
+            with tempfile.TemporaryDirectory(prefix="agentdb-files-") as folder:
+                loaded = agentdb_loaded.model_copy(update={"folder": agentdb_settings.get("folder", Path(folder))})
+                async with _database(url, loaded) as database:
+                    yield database
+        finally:
+            server.leave_database(url)
+
+    return fixture
+
+
+_in_function, _in_class, _in_module, _in_package, _in_session = map(_sqlite_in, _SCOPES)
+_on_function, _on_class, _on_module, _on_package, _on_session = map(_postgresql_in, _SCOPES)
 
 
 def _database(url: str, loaded: Settings, *, template: Path | None = None) -> Database:

@@ -9,6 +9,7 @@ from typing import Any, Final, TypeVar
 import asyncpg
 
 from agentdb.engine.joining import Joiner, Undone
+from agentdb.engine.observing import Observing
 from agentdb.engine.plan import Compiled
 from agentdb.engine.postgresql.errors import told_by_server
 from agentdb.engine.postgresql.transaction import MOST_JOINED
@@ -22,24 +23,27 @@ class Answering:
     """Answers calls of plans by their first row.
 
     Args:
-        fetch: runs a statement in the server's own transaction, and returns its rows.
+        fetch: runs a statement of a plan, for so many calls, in the server's own transaction, and returns its rows.
         tell: is told which followed tables have changed.
         joining: False: each call is made alone.
         most_alone: how many members of failed batches run alone at once.
+        observing: who is told how long calls wait.
     """
 
     def __init__(
         self,
-        fetch: Callable[[str, Sequence[Any]], Awaitable[list[Any]]],
+        fetch: Callable[[Compiled[Any], str, Sequence[Any], int], Awaitable[list[Any]]],
         tell: Callable[[Collection[str]], None],
         *,
         joining: bool,
         most_alone: int,
+        observing: Observing,
     ) -> None:
         self._fetch = fetch
         self._tell = tell
         self._joining = joining
         self._most_alone = most_alone
+        self._observing = observing
         self._joiners: dict[int, Joiner[list[Any], Any]] = {}
 
     async def __call__(self, compiled: Compiled[T], arguments: list[Any]) -> T | None:
@@ -60,12 +64,14 @@ class Answering:
             most=MOST_JOINED,
             most_alone=self._most_alone,
             patient=False,
+            observing=self._observing,
+            queue="joined calls",
         )
         self._joiners[id(compiled)] = joiner
         return joiner
 
     async def _one(self, compiled: Compiled[T], arguments: Sequence[Any]) -> T | None:
-        rows = await self._fetch(compiled.text, arguments)
+        rows = await self._fetch(compiled, compiled.text, arguments, 1)
         if compiled.tells:
             self._tell(compiled.tells)
         return compiled.answer(arguments, rows[0]) if rows else None
@@ -77,7 +83,7 @@ class Answering:
             have been committed, and running it again could store it twice.
         """
         try:
-            rows = await self._fetch(compiled.together or "", compiled.gather(calls))
+            rows = await self._fetch(compiled, compiled.together or "", compiled.gather(calls), len(calls))
         except asyncpg.PostgresError as error:
             if not told_by_server(error):
                 raise

@@ -10,6 +10,7 @@ import asyncpg
 from sqlalchemy import Table
 
 from agentdb.engine.dialects import POSTGRESQL
+from agentdb.engine.observing import Observing
 from agentdb.engine.postgresql.errors import translate
 from agentdb.engine.statements import bulk_plan, records_of, with_row
 
@@ -19,7 +20,9 @@ _COPYING: Final = "agentdb_copying"
 _HALF: Final = "agentdb_half"
 
 
-async def copy_rows(connection: Driver, table: Table, rows: Iterable[Mapping[str, Any]], now: datetime) -> int:
+async def copy_rows(
+    connection: Driver, table: Table, rows: Iterable[Mapping[str, Any]], now: datetime, observing: Observing
+) -> int:
     """COPY rows into a table, all or none, and return how many.
 
     Raises: Conflict and its like naming the first offending row, which is found by halving and undone.
@@ -28,11 +31,12 @@ async def copy_rows(connection: Driver, table: Table, rows: Iterable[Mapping[str
     if not given:
         return 0
     plan = bulk_plan(table, given)
+    compiled = plan.on(POSTGRESQL)
     records: list[list[Any]] = []
 
     async def prepared() -> AsyncIterator[list[Any]]:
         # Made while the server stores those before, and kept: a refused row is looked for among them.
-        async for record in records_of(plan.on(POSTGRESQL), given, now):
+        async for record in records_of(compiled, given, now):
             records.append(record)
             yield record
 
@@ -41,7 +45,8 @@ async def copy_rows(connection: Driver, table: Table, rows: Iterable[Mapping[str
     try:
         if inside:
             await connection.execute(f"SAVEPOINT {_COPYING}")
-        await _copy(connection, table, columns, prepared())
+        copying = _copy(connection, table, columns, prepared())
+        await observing.fetched(copying, compiled, f"COPY {table.name}", rows=changed)
         if inside:
             await connection.execute(f"RELEASE SAVEPOINT {_COPYING}")
     except (asyncpg.DataError, asyncpg.IntegrityConstraintViolationError) as error:
@@ -52,8 +57,15 @@ async def copy_rows(connection: Driver, table: Table, rows: Iterable[Mapping[str
     return len(records)
 
 
-async def _copy(connection: Driver, table: Table, columns: Sequence[str], records: Any) -> None:
-    await connection.copy_records_to_table(table.name, records=records, columns=columns)
+async def _copy(connection: Driver, table: Table, columns: Sequence[str], records: Any) -> str:
+    status: str = await connection.copy_records_to_table(table.name, records=records, columns=columns)
+    return status
+
+
+def changed(status: str) -> int:
+    """Return the number of rows in a command's status, such as ``UPDATE 3``."""
+    last = status.rpartition(" ")[2]
+    return int(last) if last.isdigit() else 0
 
 
 async def _first_refused(

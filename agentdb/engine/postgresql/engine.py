@@ -10,22 +10,24 @@ from typing import Any, Final, TypeVar
 
 import asyncpg
 from sqlalchemy import Table
-from sqlalchemy.ext.asyncio import AsyncEngine
 
 from agentdb.config import Settings
 from agentdb.engine.connection import Shared, Work
-from agentdb.engine.dialects import POSTGRESQL, PooledPostgreSQL, engine_over, once
-from agentdb.engine.plan import Parameters, Plan
+from agentdb.engine.dialects import POSTGRESQL, PooledPostgreSQL
+from agentdb.engine.lingering import Lingering
+from agentdb.engine.observing import Observing
+from agentdb.engine.plan import Compiled, Parameters, Plan
 from agentdb.engine.pool import Pool
 from agentdb.engine.postgresql.answering import Answering
 from agentdb.engine.postgresql.connection import clean, connect, discard, usable
-from agentdb.engine.postgresql.copying import copy_rows
+from agentdb.engine.postgresql.copying import changed, copy_rows
 from agentdb.engine.postgresql.errors import told_by_server, translate
 from agentdb.engine.postgresql.limits import Limits
 from agentdb.engine.postgresql.listening import SAY, News
 from agentdb.engine.postgresql.server_clock import ServerClock
-from agentdb.engine.postgresql.transaction import PostgreSQLTransaction, changed
+from agentdb.engine.postgresql.transaction import PostgreSQLTransaction
 from agentdb.engine.retrying import retrying
+from agentdb.engine.sessions import Sessions
 from agentdb.engine.sharing import Sharing
 from agentdb.engine.watching import Watch, told_by_insert
 from agentdb.errors import AgentDBError, BadSettings
@@ -46,27 +48,33 @@ class PostgreSQL:
     dialect = POSTGRESQL
 
     def __init__(
-        self, arguments: Mapping[str, Any], settings: Settings, replica: Mapping[str, Any] | None = None
+        self, arguments: Mapping[str, Any], settings: Settings, replica: Mapping[str, Any] | None, observing: Observing
     ) -> None:
         self._settings = settings
+        self._observing = observing
+        self._observing.translate = translate
         self.keyring = Keyring.from_settings(settings)
         self._pooler = settings.pooler == "transaction"
         self._limits = Limits(settings)
-        self._pool = self._pool_over(arguments)
-        self._replica = self._pool_over(replica) if replica is not None else None
-        self._over = partial(PostgreSQLTransaction, now=self.now, sessions=self.sessions, keyring=self.keyring)
-        self._sharing = Sharing(self, joining=settings.joining)
+        self._pool = self._pool_over(arguments, "connections")
+        self._replica = self._pool_over(replica, "replica") if replica is not None else None
+        adapt = partial(PooledPostgreSQL, prepared_statement_cache_size=0)
+        self.sessions = Sessions("postgresql", self._pool, adapt, observing)
+        self._over = partial(
+            PostgreSQLTransaction, now=self.now, sessions=self.sessions, keyring=self.keyring, observing=observing
+        )
+        self._sharing = Sharing(self, joining=settings.joining, observing=self._observing)
         self._news = News(self._say, self._listener())
         self._answer = Answering(
-            partial(self._fetch, self._pool),
+            self._fetch,
             self._news.tell,
             joining=settings.joining and not self._pooler,
             most_alone=max(1, settings.pool_size // 2),
+            observing=self._observing,
         )
         self._clock = ServerClock(self._ask_the_time)
-        self._sessions: AsyncEngine | None = None
 
-    def _pool_over(self, arguments: Mapping[str, Any]) -> Pool[Driver]:
+    def _pool_over(self, arguments: Mapping[str, Any], name: str) -> Pool[Driver]:
         return Pool(
             connect=partial(connect, self._limits.with_timeouts(arguments)),
             usable=usable,
@@ -74,6 +82,8 @@ class PostgreSQL:
             discard=discard,
             size=self._settings.pool_size,
             timeout_seconds=self._settings.pool_timeout_seconds,
+            observing=self._observing,
+            name=name,
         )
 
     def _listener(self) -> partial[Any] | None:
@@ -114,7 +124,7 @@ class PostgreSQL:
 
     async def _ask_the_time(self) -> datetime:
         try:
-            moment: datetime = (await self._fetch(self._pool, "SELECT clock_timestamp()", ()))[0][0]
+            moment: datetime = (await self._fetch("the server's clock", "SELECT clock_timestamp()", ()))[0][0]
         except Exception as error:
             raise translate(error) from error
         return moment
@@ -151,7 +161,7 @@ class PostgreSQL:
         compiled = plan.on(POSTGRESQL)
         arguments = compiled.arguments(parameters, self.now())
         try:
-            rows = await self._fetch(self._pool, compiled.text, arguments)
+            rows = await self._fetch(compiled, compiled.text, arguments)
         except Exception as error:
             raise translate(error, plan, parameters) from error
         if compiled.tells:
@@ -167,7 +177,8 @@ class PostgreSQL:
         connection = self._pool.take() or await self._pool.acquire()
         clean = False
         try:
-            status = await connection.execute(compiled.text, *arguments)
+            sent = connection.execute(compiled.text, *arguments)
+            status = await self._observing.fetched(sent, compiled, compiled.text, arguments, rows=changed)
             clean = True
         except Exception as error:
             clean = told_by_server(error)
@@ -178,24 +189,26 @@ class PostgreSQL:
             self._news.tell(compiled.tells)
         return changed(status)
 
-    async def _fetch(self, pool: Pool[Driver], text: str, arguments: Sequence[Any]) -> list[Any]:
-        """Return a statement's rows; the driver's errors pass through."""
-        connection = pool.take() or await pool.acquire()
+    async def _fetch(self, what: Compiled[Any] | str, text: str, arguments: Sequence[Any], calls: int = 1) -> list[Any]:
+        """Return the rows of a statement that answers so many calls; the driver's errors pass through."""
+        connection = self._pool.take() or await self._pool.acquire()
         clean = False
         try:
             if self._pooler:
                 # Behind a transaction pooler parse and execute could reach two servers: only a transaction holds one.
                 async with connection.transaction():
                     await connection.execute(self._limits.text())
-                    rows: list[Any] = await connection.fetch(text, *arguments)
+                    sent = connection.fetch(text, *arguments)
+                    rows: list[Any] = await self._observing.fetched(sent, what, text, arguments, calls=calls)
             else:
-                rows = await connection.fetch(text, *arguments)
+                sent = connection.fetch(text, *arguments)
+                rows = await self._observing.fetched(sent, what, text, arguments, calls=calls)
             clean = True
         except asyncpg.PostgresError as error:
             clean = told_by_server(error)
             raise
         finally:
-            pool.release(connection, clean=clean)
+            self._pool.release(connection, clean=clean)
         return rows
 
     # Several statements
@@ -206,12 +219,14 @@ class PostgreSQL:
         pool = self._pool if writes or self._replica is None else self._replica
         connection = pool.take() or await pool.acquire()
         transaction = self._over(connection, writes=writes, limits=self._limits.text() if self._pooler else "")
+        limit = self._observing.long_transaction_seconds if writes else 0
         clean = False
         try:
             await transaction.begin()
             try:
-                yield transaction
-                await transaction.commit()
+                with Lingering("a write transaction", limit):
+                    yield transaction
+                    await transaction.commit()
                 clean = True
                 if transaction.tells:
                     self._news.tell(transaction.tells)
@@ -254,7 +269,7 @@ class PostgreSQL:
         connection = self._pool.take() or await self._pool.acquire()
         clean = False
         try:
-            stored = await copy_rows(connection, table, rows, self.now())
+            stored = await copy_rows(connection, table, rows, self.now(), self._observing)
             clean = True
         except AgentDBError:
             clean = True
@@ -278,21 +293,7 @@ class PostgreSQL:
         return self._news.watch(topic)
 
     async def _say(self, payload: str) -> bool:
-        return bool(await self._fetch(self._pool, SAY, (payload,)))
-
-    # SQLAlchemy's way in
-
-    def sessions(self) -> AsyncEngine:
-        """Return a SQLAlchemy engine over this pool."""
-        if self._sessions is None:
-            self._sessions = engine_over("postgresql", self._adapted)
-        return self._sessions
-
-    async def _adapted(self) -> PooledPostgreSQL:
-        connection = self._pool.take() or await self._pool.acquire()
-        adapted = PooledPostgreSQL(self.sessions().dialect.dbapi, connection, prepared_statement_cache_size=0)  # type: ignore[no-untyped-call]
-        adapted.give_back = once(partial(self._pool.release, connection, clean=False))
-        return adapted
+        return bool(await self._fetch("telling who follows", SAY, (payload,)))
 
     def state(self) -> dict[str, int]:
         """Return how the pool is doing."""

@@ -14,8 +14,9 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from agentdb.engine.connection import Script, Shared, Want, Work
 from agentdb.engine.dialects import POSTGRESQL, LentPostgreSQL, connection_over, driver_error
-from agentdb.engine.plan import Parameters, Plan, batched
-from agentdb.engine.postgresql.copying import copy_rows
+from agentdb.engine.observing import Observing
+from agentdb.engine.plan import Compiled, Parameters, Plan, batched
+from agentdb.engine.postgresql.copying import changed, copy_rows
 from agentdb.engine.postgresql.errors import translate
 from agentdb.engine.sharing import alone
 from agentdb.engine.turns import Turns
@@ -41,6 +42,7 @@ class PostgreSQLTransaction:
         limits: what is set behind BEGIN, in the same round trip; empty where the server knows its time-outs already.
         sessions: gives the SQLAlchemy engine whose dialect speaks through a lent connection.
         keyring: the engine's.
+        observing: who listens.
     """
 
     chains = True
@@ -54,12 +56,14 @@ class PostgreSQLTransaction:
         limits: str,
         sessions: Callable[[], AsyncEngine],
         keyring: Keyring,
+        observing: Observing,
     ) -> None:
         self._connection = connection
         self._limits = limits
         self._sessions = sessions
         self.now = now
         self.keyring = keyring
+        self._observing = observing
         self._writes = writes
         self._turns = Turns()
         self.tells: set[str] = set()  # the followed tables it has written to
@@ -115,7 +119,7 @@ class PostgreSQLTransaction:
         arguments = compiled.arguments(parameters, self.now())
         self._only_if_writing(plan.name, writes=compiled.writes)
         self.tells |= compiled.tells
-        rows = await self._fetch(plan, compiled.text, arguments, parameters)
+        rows = await self._fetch(compiled, compiled.text, arguments, parameters)
         return compiled.answer(arguments, rows[0]) if rows else None
 
     async def fetch_all(self, plan: Plan[T], parameters: Parameters) -> list[T]:
@@ -124,14 +128,17 @@ class PostgreSQLTransaction:
         arguments = compiled.arguments(parameters, self.now())
         self._only_if_writing(plan.name, writes=compiled.writes)
         self.tells |= compiled.tells
-        return [compiled.make(row) for row in await self._fetch(plan, compiled.text, arguments, parameters)]
+        return [compiled.make(row) for row in await self._fetch(compiled, compiled.text, arguments, parameters)]
 
-    async def _fetch(self, plan: Plan[Any], text: str, arguments: Sequence[Any], parameters: Parameters) -> list[Any]:
+    async def _fetch(
+        self, compiled: Compiled[Any], text: str, arguments: Sequence[Any], parameters: Parameters, calls: int = 1
+    ) -> list[Any]:
         with self._turns.take():
             try:
-                rows: list[Any] = await self._connection.fetch(text, *arguments)
+                sent = self._connection.fetch(text, *arguments)
+                rows: list[Any] = await self._observing.fetched(sent, compiled, text, arguments, calls=calls)
             except Exception as error:
-                raise translate(error, plan, parameters) from error
+                raise translate(error, compiled.plan, parameters) from error
         return rows
 
     async def execute(self, plan: Plan[Any], parameters: Parameters) -> int:
@@ -142,7 +149,8 @@ class PostgreSQLTransaction:
         self.tells |= compiled.tells
         with self._turns.take():
             try:
-                status = await self._connection.execute(compiled.text, *arguments)
+                sent = self._connection.execute(compiled.text, *arguments)
+                status = await self._observing.fetched(sent, compiled, compiled.text, arguments, rows=changed)
             except Exception as error:
                 raise translate(error, plan, parameters) from error
         return changed(status)
@@ -186,7 +194,7 @@ class PostgreSQLTransaction:
         now = self.now()
         answers: list[Any] = []
         for some in batched([compiled.arguments(call, now) for call in calls], MOST_JOINED):
-            rows = await self._fetch(plan, compiled.together, compiled.gather(some), {})
+            rows = await self._fetch(compiled, compiled.together, compiled.gather(some), {}, len(some))
             answers.extend(compiled.deal(some, rows))
         return answers
 
@@ -195,22 +203,23 @@ class PostgreSQLTransaction:
         self._only_if_writing(table.name, writes=True)
         self.tells |= told_by_insert(table)
         with self._turns.take():
-            return await copy_rows(self._connection, table, rows, self.now())
+            return await copy_rows(self._connection, table, rows, self.now(), self._observing)
 
     async def stream(self, plan: Plan[T], parameters: Parameters, *, batch: int = 500) -> AsyncIterator[T]:
         """Yield rows as they come, through a cursor of the server."""
         compiled = plan.on(POSTGRESQL)
         arguments = compiled.arguments(parameters, self.now())
         try:
-            with self._turns.take():
-                cursor = await self._connection.cursor(compiled.text, *arguments)
-            while True:
+            with self._observing.streaming(compiled, arguments) as stream:
                 with self._turns.take():
-                    rows = await cursor.fetch(batch)
-                if not rows:
-                    return
-                for row in rows:
-                    yield compiled.make(row)
+                    cursor = await stream.asked(self._connection.cursor(compiled.text, *arguments))
+                while True:
+                    with self._turns.take():
+                        rows = await stream.counted(cursor.fetch(batch))
+                    if not rows:
+                        return
+                    for row in rows:
+                        yield compiled.make(row)
         except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError) as error:
             raise translate(error, plan, parameters) from error
 
@@ -255,9 +264,3 @@ class PostgreSQLTransaction:
         engine = self._sessions()
         adapted = LentPostgreSQL(engine.dialect.dbapi, self._connection, prepared_statement_cache_size=0)  # type: ignore[no-untyped-call]
         return connection_over(engine, adapted)
-
-
-def changed(status: str) -> int:
-    """Return the number of rows in a command's status, such as ``UPDATE 3``."""
-    last = status.rpartition(" ")[2]
-    return int(last) if last.isdigit() else 0

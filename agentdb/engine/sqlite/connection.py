@@ -15,6 +15,7 @@ import aiosqlite
 
 from agentdb.engine.connection import Step, Want, Work
 from agentdb.engine.dialects import SQLITE
+from agentdb.engine.observing import begun
 from agentdb.engine.plan import Compiled, Plan
 from agentdb.engine.sqlite.errors import translate
 from agentdb.engine.sqlite.functions import add_functions
@@ -64,6 +65,7 @@ class SQLiteConnection:
             await connection.hop(lambda raw: connection._prepare(raw, pragmas, matrices))
         except (sqlite3.Error, ValueError) as error:
             driver.stop()
+            await _ended(driver)
             raise translate(error) from error
         except BaseException:
             driver.stop()
@@ -133,8 +135,13 @@ class SQLiteConnection:
         """Close the connection and end its thread."""
         if self.usable():
             await self.driver.close()
-            thread = self.driver._thread  # noqa: SLF001
-            await asyncio.to_thread(thread.join)
+            await _ended(self.driver)
+
+
+async def _ended(driver: aiosqlite.Connection) -> None:
+    """Wait for the end of a thread that was told to stop: it answers into the loop, which may be closed right after."""
+    while driver._thread.is_alive():  # noqa: SLF001, ASYNC110 (at once; a thread that joins it would take far longer)
+        await asyncio.sleep(0)
 
 
 def apply_pragmas(raw: sqlite3.Connection, pragmas: Mapping[str, Any]) -> None:
@@ -188,11 +195,18 @@ def fetch(
     raw: sqlite3.Connection, compiled: Compiled[Any], arguments: list[Any], values: Mapping[str, Any]
 ) -> list[Any]:
     """Return the driver's rows of a plan; the statement runs to its end."""
+    running = begun(compiled, arguments)
     try:
         cursor = raw.execute(compiled.text, arguments)
-        return compiled.told(cursor.lastrowid) if compiled.tells_id else cursor.fetchall()
+        rows = compiled.told(cursor.lastrowid) if compiled.tells_id else cursor.fetchall()
     except Exception as error:
-        raise translate(error, raw, compiled.plan, values) from error
+        refusal = translate(error, raw, compiled.plan, values)
+        if running is not None:
+            running.failed(refusal)
+        raise refusal from error
+    if running is not None:
+        running.ended(len(rows))
+    return rows
 
 
 def fetch_all(
@@ -212,12 +226,19 @@ def fetch_one(
 
 def execute(raw: sqlite3.Connection, compiled: Compiled[Any], arguments: list[Any], values: Mapping[str, Any]) -> int:
     """Run a plan, and return how many rows it changed."""
+    running = begun(compiled, arguments)
     try:
         cursor = raw.execute(compiled.text, arguments)
         cursor.fetchall()
     except Exception as error:
-        raise translate(error, raw, compiled.plan, values) from error
-    return _changed(raw, cursor, compiled)
+        refusal = translate(error, raw, compiled.plan, values)
+        if running is not None:
+            running.failed(refusal)
+        raise refusal from error
+    rows = _changed(raw, cursor, compiled)
+    if running is not None:
+        running.ended(rows)
+    return rows
 
 
 def _changed(raw: sqlite3.Connection, cursor: sqlite3.Cursor, compiled: Compiled[Any]) -> int:

@@ -2,46 +2,45 @@
 
 from __future__ import annotations
 
-import asyncio
-import shutil
-import sqlite3
-import tempfile
-import weakref
-from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from dataclasses import replace
 from datetime import datetime
 from functools import partial
 from pathlib import Path
+from sqlite3 import Connection
 from typing import Any, Final, TypeVar
 
 from sqlalchemy import Table
-from sqlalchemy.ext.asyncio import AsyncEngine
 
 from agentdb import clock
 from agentdb.config import Settings
 from agentdb.engine.connection import Shared, Work
-from agentdb.engine.dialects import SQLITE, PooledSQLite, engine_over, once
+from agentdb.engine.dialects import SQLITE, PooledSQLite
 from agentdb.engine.joining import Joiner
+from agentdb.engine.lingering import Lingering
+from agentdb.engine.observing import Observing
 from agentdb.engine.plan import Parameters, Plan
 from agentdb.engine.pool import Pool
+from agentdb.engine.sessions import Sessions
 from agentdb.engine.sharing import Sharing
 from agentdb.engine.sqlite import connection as thread
 from agentdb.engine.sqlite import writing
 from agentdb.engine.sqlite.connection import SQLiteConnection
+from agentdb.engine.sqlite.errors import translate
 from agentdb.engine.sqlite.inline import Inline, open_inline
+from agentdb.engine.sqlite.place import Place
 from agentdb.engine.sqlite.transaction import SQLiteTransaction
 from agentdb.engine.sqlite.watching import News
 from agentdb.engine.sqlite.writing import Write
 from agentdb.engine.vectors.matrices import Matrices
 from agentdb.engine.watching import Watch, told_by_insert
-from agentdb.errors import BadSettings
 from agentdb.keyring import Keyring
 
 T = TypeVar("T")
 C = TypeVar("C")
 R = TypeVar("R")
 
-OLDEST: Final = (3, 38)
 MOST_JOINED: Final = 512
 
 
@@ -49,47 +48,63 @@ class SQLite:
     """One SQLite database.
 
     Args:
-        path: its file; None for one in memory: a file in a private temporary folder, removed on close, so that readers
-            and the writer do not block each other there either.
+        path: its file; None for one in memory.
         template: for a database in memory, a file to begin as a copy of.
+        observing: who listens.
     """
 
     chains = False
     dialect = SQLITE
 
-    def __init__(self, path: Path | None, settings: Settings, *, template: Path | None = None) -> None:
+    def __init__(self, path: Path | None, settings: Settings, template: Path | None, observing: Observing) -> None:
         self._settings = settings
+        self._observing = observing
+        self._observing.translate = translate
         self.keyring = Keyring.from_settings(settings)
         self._joining = settings.joining
-        self._folder: Path | None = None
-        self._template = template
-        self._in_memory = path is None
-        self._path = path or Path()
+        self._place = Place(path, template)
         self._matrices = Matrices()
         limit = settings.statement_timeout_seconds
-        self._writers = self._pool(partial(self._connect, "writer", None), 1)
-        self._readers = self._pool(partial(self._connect, "reader", limit), settings.sqlite_readers)
-        self._joiner = Joiner(self._alone, self._together, lanes=1, most=MOST_JOINED, most_alone=1, patient=True)
-        self._sharing = Sharing(self, joining=settings.joining)
+        self._writers = self._pool("writer", None, 1)
+        self._readers = self._pool("reader", limit, settings.sqlite_readers)
+        self._joiner = Joiner(
+            self._alone,
+            self._together,
+            lanes=1,
+            most=MOST_JOINED,
+            most_alone=1,
+            patient=True,
+            observing=self._observing,
+            queue="writer queue",
+        )
+        self._sharing = Sharing(self, joining=settings.joining, observing=self._observing)
         self._inline: Inline | None = None
-        self._news = News(lambda: open_inline(self._path, self._pragmas("inline")))
-        self._sessions: AsyncEngine | None = None
+        self._news = News(self._connect_here)
+        # A session's transactions on the writer follow one another, and all others.
+        self.sessions = Sessions(
+            "sqlite",
+            self._writers,
+            lambda driver, connection: PooledSQLite(driver, connection.driver),
+            observing,
+        )
 
-    def _pool(self, connect: Callable[[], Any], size: int) -> Pool[SQLiteConnection]:
+    def _pool(self, kind: str, limit_seconds: float | None, size: int) -> Pool[SQLiteConnection]:
         return Pool(
-            connect=connect,
+            connect=partial(self._connect, kind, limit_seconds),
             usable=SQLiteConnection.usable,
             clean=SQLiteConnection.clean,
             discard=SQLiteConnection.close,
             size=size,
             timeout_seconds=self._settings.pool_timeout_seconds,
+            observing=self._observing,
+            name=kind,
         )
 
     async def _connect(self, kind: Any, limit_seconds: float | None) -> SQLiteConnection:
-        return await SQLiteConnection.open(self._path, self._pragmas(kind), self._matrices, limit_seconds=limit_seconds)
+        return await SQLiteConnection.open(self.path, self._pragmas(kind), self._matrices, limit_seconds=limit_seconds)
 
     def _pragmas(self, kind: Any) -> dict[str, str | int]:
-        synchronous = "OFF" if self._in_memory else self._settings.sqlite_synchronous.upper()
+        synchronous = "OFF" if self._place.in_memory else self._settings.sqlite_synchronous.upper()
         return thread.pragmas(
             busy_seconds=self._settings.sqlite_busy_timeout_seconds, synchronous=synchronous, kind=kind
         )
@@ -97,26 +112,21 @@ class SQLite:
     @property
     def path(self) -> Path:
         """The database file."""
-        return self._path
+        return self._place.path
 
     async def open(self) -> None:
-        """Make the file if there is none, and open the writer: a damaged file is noticed here."""
-        if sqlite3.sqlite_version_info < OLDEST:
-            raise BadSettings(f"SQLite {sqlite3.sqlite_version} is too old; 3.38 is the oldest that is supported")
-        if self._in_memory:
-            self._make_folder()
-        thread.make_file(self._path)
-        self._writers.release(await self._writers.acquire())
-        if self._settings.sqlite_inline_reads:
-            self._inline = Inline(self._path, self._pragmas("inline"))
+        """Make the file if there is none, and open the writer: a damaged file is noticed here.
 
-    def _make_folder(self) -> None:
-        memory = Path("/dev/shm")  # noqa: S108 (a private folder is made in it)
-        self._folder = Path(tempfile.mkdtemp(prefix="agentdb-", dir=memory if memory.is_dir() else None))
-        weakref.finalize(self, shutil.rmtree, self._folder, ignore_errors=True)
-        self._path = self._folder / "agentdb.db"
-        if self._template is not None:
-            shutil.copyfile(self._template, self._path)
+        A copy in memory is whole: its connections are made when they are needed.
+        """
+        self._place.make()
+        if not self._place.copied:
+            self._writers.release(await self._writers.acquire())
+        if self._settings.sqlite_inline_reads:
+            self._inline = Inline(self._connect_here)
+
+    def _connect_here(self) -> Connection:
+        return open_inline(self.path, self._pragmas("inline"))
 
     async def close(self) -> None:
         """Let what is in flight finish, and end every thread."""
@@ -128,8 +138,7 @@ class SQLite:
             self._inline = None
         await self._readers.close()
         await self._writers.close()  # last, so that it folds the write-ahead log into the file
-        if self._folder is not None:
-            await asyncio.to_thread(shutil.rmtree, self._folder, ignore_errors=True)
+        self._place.clear()
 
     async def reconnect(self) -> None:
         """Do nothing: SQLite notices a changed schema by itself."""
@@ -149,7 +158,7 @@ class SQLite:
             rows = await self._write(Write(work, single=True, tells=compiled.tells))
             return compiled.answer(arguments, rows[0]) if rows else None
         if plan.point and self._inline is not None:
-            found = self._inline.read(compiled, arguments)
+            found = self._inline.read(compiled, arguments, self._observing)
             if found is not None:
                 return compiled.make(found[0]) if found else None
         return await self._read(lambda raw: thread.fetch_one(raw, compiled, arguments, parameters))
@@ -163,7 +172,7 @@ class SQLite:
             rows = await self._write(Write(work, single=True, tells=compiled.tells))
             return [compiled.answer(arguments, row) for row in rows]
         if plan.point and self._inline is not None:
-            found = self._inline.read(compiled, arguments)
+            found = self._inline.read(compiled, arguments, self._observing)
             if found is not None:
                 return [compiled.make(row) for row in found]
         return await self._read(lambda raw: thread.fetch_all(raw, compiled, arguments, parameters))
@@ -172,7 +181,7 @@ class SQLite:
         connection = self._readers.take() or await self._readers.acquire()
         clean = False
         try:
-            result = await connection.hop(task)
+            result = await connection.hop(self._observing.around(task))
             clean = True
         except Exception:
             clean = True
@@ -213,6 +222,8 @@ class SQLite:
         return await self._write(Write(work, single=False, tells=tells))
 
     async def _write(self, write: Write[R]) -> R:
+        if self._observing.listens:
+            write = replace(write, run=self._observing.around(write.run))
         if self._joining:
             answer: R = await self._joiner(write)
             return answer
@@ -252,12 +263,16 @@ class SQLite:
         """Begin; commit when the block is left, roll back when an error leaves it."""
         pool = self._writers if writes else self._readers
         connection = pool.take() or await pool.acquire()
-        transaction = SQLiteTransaction(connection, writes=writes, sessions=self.sessions, keyring=self.keyring)
+        transaction = SQLiteTransaction(
+            connection, writes=writes, sessions=self.sessions, keyring=self.keyring, observing=self._observing
+        )
+        limit = self._observing.long_transaction_seconds if writes else 0
         clean = False
         try:
             try:
-                yield transaction
-                await transaction.commit()
+                with Lingering("a write transaction", limit):
+                    yield transaction
+                    await transaction.commit()
                 clean = True
                 if transaction.tells:
                     self._news.tell(transaction.tells)
@@ -278,21 +293,8 @@ class SQLite:
         """Watch a followed table: what is committed from then on is noticed."""
         return self._news.watch(topic)
 
-    # SQLAlchemy's way in
-
-    def sessions(self) -> AsyncEngine:
-        """Return a SQLAlchemy engine over the writer: its transactions follow one another, and all others."""
-        if self._sessions is None:
-            self._sessions = engine_over("sqlite", self._adapted)
-        return self._sessions
-
-    async def _adapted(self) -> PooledSQLite:
-        connection = self._writers.take() or await self._writers.acquire()
-        adapted = PooledSQLite(self.sessions().dialect.dbapi, connection.driver)  # type: ignore[arg-type]
-        adapted.give_back = once(partial(self._writers.release, connection, clean=False))
-        return adapted
-
     def state(self) -> dict[str, int]:
         """Return how the connections are doing."""
-        in_use, waiting = self._readers.in_use + self._writers.in_use, self._readers.waiting + self._writers.waiting
+        in_use = self._readers.in_use + self._writers.in_use
+        waiting = self._readers.waiting + self._writers.waiting + self._joiner.waiting
         return {"in_use": in_use, "waiting": waiting, "size": self._settings.sqlite_readers + 1}

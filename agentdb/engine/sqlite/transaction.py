@@ -16,6 +16,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 from agentdb import clock
 from agentdb.engine.connection import Shared, Work
 from agentdb.engine.dialects import SQLITE, LentSQLite, connection_over, driver_error
+from agentdb.engine.observing import Observing
 from agentdb.engine.plan import Parameters, Plan
 from agentdb.engine.sharing import alone
 from agentdb.engine.sqlite import connection as thread
@@ -44,10 +45,12 @@ class SQLiteTransaction:
         writes: bool,
         sessions: Callable[[], AsyncEngine],
         keyring: Keyring,
+        observing: Observing,
     ) -> None:
         self._connection = connection
         self._sessions = sessions
         self.keyring = keyring
+        self._observing = observing
         self._writes = writes
         self._begun = False
         self._turns = Turns()
@@ -60,10 +63,11 @@ class SQLiteTransaction:
     async def _hop(self, task: thread.Task[R]) -> R:
         with self._turns.take():
             try:
+                observed = self._observing.around(task)
                 if self._begun:
-                    return await self._connection.hop(task)
+                    return await self._connection.hop(observed)
                 self._begun = True
-                return await self._connection.hop(lambda raw: self._begin(raw, task))
+                return await self._connection.hop(lambda raw: self._begin(raw, observed))
             except sqlite3.Error as error:
                 raise translate(error) from error
 
@@ -152,10 +156,11 @@ class SQLiteTransaction:
         compiled = plan.on(SQLITE)
         arguments = compiled.arguments(parameters, self.now())
         self._only_if_writing(plan, writes=compiled.writes)
-        cursor = await self._hop(lambda raw: self._connection.cursor(raw, compiled.text, arguments))
-        while rows := await self._hop(lambda _raw: cursor.fetchmany(batch)):
-            for row in rows:
-                yield compiled.make(row)
+        with self._observing.streaming(compiled, arguments) as stream:
+            cursor = await stream.asked(self._hop(lambda raw: self._connection.cursor(raw, compiled.text, arguments)))
+            while rows := await stream.counted(self._hop(lambda _raw: cursor.fetchmany(batch))):
+                for row in rows:
+                    yield compiled.make(row)
 
     async def outside(self, work: Work[R]) -> R:  # noqa: ARG002
         """Refuse: this is a transaction."""

@@ -13,6 +13,7 @@ from sqlalchemy import Table
 
 from agentdb.engine.dialects import SQLITE
 from agentdb.engine.joining import Undone
+from agentdb.engine.observing import batch_of, begun
 from agentdb.engine.plan import Plan
 from agentdb.engine.sqlite.errors import translate
 from agentdb.engine.statements import bulk_plan, records_of, with_row
@@ -59,27 +60,32 @@ def together(raw: sqlite3.Connection, writes: Sequence[Write[Any]]) -> list[Any]
         begin(raw)
     except AgentDBError as error:
         return [copy.copy(error) for _ in writes]  # asked one by one, each would wait as long again
-    answers: list[Any] = []
     try:
-        for write in writes:
-            if not write.single:
-                raw.execute("SAVEPOINT joined")
-            try:
-                answers.append(write.run(raw))
-            except Exception as error:
-                # Some failures take the whole transaction with them; what ran after them would commit by itself.
-                if not raw.in_transaction:
-                    raise
-                answers.append(error)
-                if not write.single:
-                    raw.execute("ROLLBACK TO joined")
-            if not write.single:
-                raw.execute("RELEASE joined")
+        with batch_of(len(writes)):
+            answers = [_one_of_many(raw, write) for write in writes]
         commit(raw)
     except Exception as error:
         roll_back(raw)
         raise Undone from error
     return answers
+
+
+def _one_of_many(raw: sqlite3.Connection, write: Write[Any]) -> Any:
+    """Return the result of a piece of work, or the error that is its own."""
+    if not write.single:
+        raw.execute("SAVEPOINT joined")
+    try:
+        answer = write.run(raw)
+    except Exception as error:
+        # Some failures take the whole transaction with them; what ran after them would commit by itself.
+        if not raw.in_transaction:
+            raise
+        answer = error
+        if not write.single:
+            raw.execute("ROLLBACK TO joined")
+    if not write.single:
+        raw.execute("RELEASE joined")
+    return answer
 
 
 def begin(raw: sqlite3.Connection) -> None:
@@ -119,10 +125,17 @@ def insert_rows(
         for place, record in enumerate(records):  # noqa: B007 (the place is what is wanted)
             yield record
 
+    compiled = plan.on(SQLITE)
+    running = begun(compiled, None)
     try:
-        raw.executemany(plan.on(SQLITE).text, counted())
+        raw.executemany(compiled.text, counted())
     except Exception as error:
-        raise with_row(translate(error, raw, plan, given[place]), place) from error
+        refusal = with_row(translate(error, raw, plan, given[place]), place)
+        if running is not None:
+            running.failed(refusal)
+        raise refusal from error
+    if running is not None:
+        running.ended(place + 1)
     return place + 1
 
 
