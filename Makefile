@@ -5,9 +5,10 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 WORKERS ?= 2
+PORT ?= 8000
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-all check format schema bench bench-peers migrate seed up down clean
+.PHONY: help setup demo test test-all check format schema bench bench-peers migrate seed serve studio up down clean
 
 help: ## show this help
 	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -19,7 +20,7 @@ $(READY): pyproject.toml constraints.txt
 	@echo "setting up $(VENV) ..."
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --upgrade 'pip>=25.1'
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --group dev --group bench --editable '.[aiohttp,embedded,fastapi]'
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --group dev --group bench --editable '.[aiohttp,embedded,fastapi,studio]'
 	@touch $@
 
 demo: $(READY) ## import the sample on SQLite and on PostgreSQL, and show the two reports
@@ -57,6 +58,12 @@ migrate: $(READY) ## bring the database that the environment names up to date
 
 seed: $(READY) ## add what an installation begins with to the database that the environment names
 	@$(BIN)/agentdb seed
+
+serve: $(READY) ## run the example service on PORT (8000) and its worker on the next one
+	@PORT=$(PORT) $(BIN)/python examples/serve.py
+
+studio: $(READY) ## serve a page that shows the database that the environment names
+	@$(BIN)/agentdb studio
 
 up: ## start PostgreSQL with pgvector, and PgBouncer, in containers
 	docker compose up --detach --wait

@@ -21,6 +21,7 @@ from agentdb.cli import (
     schema,
     seed,
     stats,
+    studio,
     transfer,
 )
 from agentdb.cli.application import app
@@ -41,5 +42,6 @@ __all__ = [
     "schema",
     "seed",
     "stats",
+    "studio",
     "transfer",
 ]
