@@ -154,14 +154,15 @@ def _postgresql_in(loop_scope: Any) -> Any:
     ) -> AsyncIterator[Database]:
         server = agentdb_postgresql_server
         template = await server.template("agentdb", lambda url: _migrate(url, agentdb_loaded))
-        url = await server.take_database(template)
+        # Not behind the tests' backs: whoever makes a database is a transaction, and follows wait for older ones.
+        url = await server.create_database(template)
         try:
             with tempfile.TemporaryDirectory(prefix="agentdb-files-") as folder:
                 loaded = agentdb_loaded.model_copy(update={"folder": agentdb_settings.get("folder", Path(folder))})
                 async with _database(url, loaded) as database:
                     yield database
         finally:
-            server.leave_database(url)
+            await server.drop_database(url)
 
     return fixture
 

@@ -8,7 +8,7 @@ import shutil
 import tempfile
 import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any, Final
@@ -18,7 +18,6 @@ import asyncpg
 from agentdb import urls
 from agentdb.engine.postgresql.embedded import EmbeddedPostgreSQL
 from agentdb.errors import BadSettings, Unavailable
-from agentdb.testing.desk import Desk
 from agentdb.urls import Target
 
 URL_VARIABLE: Final = "AGENTDB_TEST_POSTGRESQL_URL"
@@ -50,8 +49,6 @@ class PostgreSQLServer:
         self._target: Target | None = None
         self._templates: dict[str, str] = {}
         self._created: set[str] = set()
-        self._desk: Desk | None = None
-        self._spare: dict[str, Future[str]] = {}  # by its template: made while the test before it runs
 
     def start(self) -> None:
         """Start the server, or take the one the environment names.
@@ -77,10 +74,6 @@ class PostgreSQLServer:
 
     def stop(self) -> None:
         """Stop the server and remove its files; on one that is not ours, drop the databases that are left."""
-        if self._desk is not None:
-            self._desk.close()
-            self._desk = None
-        self._spare.clear()
         if self._embedded is not None:
             self._embedded.shut_down()
         elif self._created:
@@ -109,23 +102,6 @@ class PostgreSQLServer:
     async def drop_database(self, url: str) -> None:
         """Drop a database that `create_database` made, whoever is still connected; nothing when it is gone."""
         await self._drop(self._name_of(url))
-
-    async def take_database(self, template: str) -> str:
-        """Return the URL of a new copy of a template: from the second on, it was made while other tests ran."""
-        spare = self._spare.pop(template, None) or self._behind().begin(self.create_database(template))
-        try:
-            return await asyncio.shield(asyncio.wrap_future(spare))
-        finally:
-            self._spare[template] = self._behind().begin(self.create_database(template))
-
-    def leave_database(self, url: str) -> None:
-        """Have a database dropped while other tests run, whoever is still connected."""
-        self._behind().begin(self._drop(self._name_of(url)))
-
-    def _behind(self) -> Desk:
-        if self._desk is None:
-            self._desk = Desk()
-        return self._desk
 
     def _name_of(self, url: str) -> str:
         name = urls.parse(url, source="url", environment=os.environ).database
