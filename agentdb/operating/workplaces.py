@@ -6,7 +6,7 @@ import fcntl
 import os
 import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Final
 
@@ -20,43 +20,47 @@ UNFINISHED: Final = ".unfinished-"
 def workplace(path: Path, *, setting: str) -> Iterator[Path]:
     """Make a folder of our own, empty, and remove it with the block; if it was renamed, it stays.
 
-    Args: setting: what named the place, for the message.
+    Args:
+        path: where, in a folder that is there.
+        setting: what named the place, for the message.
+
     Raises: Unavailable while another process works there; BadSettings when it cannot be made.
     """
-    lock = _taken(path, setting)
-    while lock is None:
-        lock = _taken(path, setting)
+    with _alone(path.parent):
+        prepare_folder(path, setting=setting)
+        lock = _lock(path)
+    if lock is None:
+        raise Unavailable(f"another process works in {path}; wait until it has ended")
     try:
         for left in path.iterdir():
             _remove(left)
         yield path
     finally:
-        shutil.rmtree(path, ignore_errors=True)
-        os.close(lock)
-
-
-def sweep(folder: Path) -> None:
-    """Remove the unfinished folders in a folder that nobody works in any more."""
-    for path in folder.glob(f"{UNFINISHED}*"):
-        lock = _lock(path)
-        if lock is not None:
+        with _alone(path.parent):
             shutil.rmtree(path, ignore_errors=True)
             os.close(lock)
 
 
-def _taken(path: Path, setting: str) -> int | None:
-    """Return the lock of a folder; None when somebody cleared it away before it was locked."""
-    prepare_folder(path, setting=setting)
-    lock = _lock(path)
-    if lock is None:
-        raise Unavailable(f"another process works in {path}; wait until it has ended")
+def sweep(folder: Path) -> None:
+    """Remove the unfinished folders in a folder that nobody works in any more."""
+    with _alone(folder):
+        for path in folder.glob(f"{UNFINISHED}*"):
+            with suppress(FileNotFoundError):  # finished, and renamed, at this moment
+                lock = _lock(path)
+                if lock is not None:
+                    shutil.rmtree(path, ignore_errors=True)
+                    os.close(lock)
+
+
+@contextmanager
+def _alone(folder: Path) -> Iterator[None]:
+    """Let nobody else make or remove workplaces in a folder: one that was made, and not yet locked, could go."""
+    descriptor = os.open(folder, os.O_RDONLY)
     try:
-        if os.path.samestat(path.stat(), os.fstat(lock)):
-            return lock
-    except FileNotFoundError:
-        pass
-    os.close(lock)
-    return None
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)
 
 
 def _lock(path: Path) -> int | None:

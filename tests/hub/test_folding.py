@@ -15,7 +15,8 @@ from agentdb import clock
 from agentdb.database import Database
 from agentdb.errors import BadInput, NotFound
 from agentdb.hub.ledger.sums import BYS
-from agentdb.models import CostDay
+from agentdb.hub.ledger.windows import window
+from agentdb.models import CostDay, LimitPeriod
 from agentdb.testing.factories import make_user
 
 START = datetime(2025, 1, 1, tzinfo=UTC)
@@ -253,3 +254,24 @@ async def test_an_entry_that_is_corrected_at_this_moment_stays_and_others_go(age
     assert await folding == 2
     assert (await db.hub.costs.get(costs[0].id)).cost == 1
     assert (await db.hub.costs.total()).cost == 7
+
+
+async def test_a_day_that_a_limit_begins_to_count_from_at_this_moment_stays(agentdb_postgresql: Database) -> None:
+    db = agentdb_postgresql
+    user = await make_user(db)
+    quarter: dict[str, Any] = {"period": "day", "every": 90, "timezone": "Asia/Tokyo"}
+    begins, _ = window(LimitPeriod.day, 90, "Asia/Tokyo", START + 80 * DAY)
+    for hours, cost in ((-1, 1), (1, 2)):
+        with clock.hold(begins + timedelta(hours=hours)):
+            await db.hub.costs.append(source="chat", model="m", cost=cost, user_id=user.id)
+    with clock.hold(begins + 70 * DAY):
+        waits = asyncio.create_task(_somebody_waits(db))
+        async with db.write() as unit:
+            await unit.session.execute(text("SELECT 1 FROM users WHERE id = :id FOR UPDATE"), {"id": user.id})
+            folding = asyncio.create_task(db.hub.costs.fold(before=begins + 60 * DAY))
+            await waits
+            limit = await asyncio.create_task(db.hub.limits.set(10, **quarter))  # of another transaction
+
+        assert limit.spent == 2
+        assert await folding == 0
+        assert (await db.hub.limits.set(10, **quarter)).spent == 2

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -181,8 +181,22 @@ async def test_a_second_import_brings_nothing_and_a_later_one_what_is_new(
     later = await import_naisys(db, hub, supervisor)
     after = await counts(db)
     new = {name: after[name] - before[name] for name in after if after[name] != before[name]}
-    assert new == {"context_log": 1, "costs": 1, "audit_log": 2}
+    assert new == {"context_log": 1, "costs": 1, "audit_log": 3}
     assert later.cost == Decimal("0.5")
+
+
+async def test_costs_that_were_folded_since_are_not_charged_again(db: Database, hub: Path) -> None:
+    await import_naisys(db, hub)
+    before = await db.hub.costs.total()
+    limits = {(limit.user_id, limit.spent) async for limit in db.hub.limits.stream()}
+    assert await db.hub.costs.fold(before=AT + timedelta(days=1), limit=100) == before.calls > 0
+
+    again = await import_naisys(db, hub)
+
+    assert again.tables["costs"].imported == again.cost == 0
+    assert await db.hub.costs.count() == 0
+    assert await db.hub.costs.total() == before
+    assert {(limit.user_id, limit.spent) async for limit in db.hub.limits.stream()} == limits
 
 
 async def test_what_is_here_stays_as_it_is(db: Database, hub: Path) -> None:

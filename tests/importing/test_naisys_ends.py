@@ -76,6 +76,24 @@ async def test_an_import_that_was_ended_goes_on_where_it_was(db: Database, hub: 
     assert first.total_lines == 4 + ENTRIES
 
 
+async def test_limits_count_what_an_import_brought_that_was_ended_before_it_came_to_them(
+    db: Database, hub: Path
+) -> None:
+    limit = await db.hub.limits.set(1000)
+
+    def progress(table: str, done: int, total: int) -> None:
+        if table == "costs" and done == total:
+            raise Ended
+
+    with pytest.raises(Ended):
+        await import_naisys(db, hub, progress=progress)
+    assert (await db.hub.limits.get(limit.id)).spent == 0
+
+    await import_naisys(db, hub)
+
+    assert (await db.hub.limits.get(limit.id)).spent == (await db.hub.costs.total()).cost > 1
+
+
 async def test_two_imports_at_once_bring_everything_once(db: Database, hub: Path, tmp_path: Path) -> None:
     supervisor = supervisor_file(tmp_path / "naisys")
 

@@ -88,11 +88,12 @@ async def _smallest_changes(db: Database) -> list[Any]:
 
 async def test_the_smallest_change_of_a_value_changes_its_tables_digest_and_no_other(db: Database) -> None:
     changes = await _smallest_changes(db)
-    before = await table_digests(db)
+    tables = {change.table.name for change in changes} | {"conversations", "vector_collections"}
+    before = await table_digests(db, tables)
     for change in changes:
         async with db.write() as unit:
             await unit.session.execute(change)
-        after = await table_digests(db)
+        after = await table_digests(db, tables)
 
         assert {name for name in after if after[name] != before[name]} == {change.table.name}
         before = after
@@ -111,7 +112,7 @@ async def test_digests_are_of_one_moment_while_others_write(db: Database) -> Non
 
     writer = asyncio.create_task(write())
     try:
-        seen = [await table_digests(db, ["conversations", "users"]) for _ in range(15)]
+        seen = [await table_digests(db, ["conversations", "users"]) for _ in range(6)]
     finally:
         ended.set()
         await writer

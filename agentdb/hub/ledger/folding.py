@@ -31,6 +31,7 @@ from agentdb.engine.columns import of
 from agentdb.engine.connection import Script, count, each, every, one
 from agentdb.engine.functions import among, utc_day
 from agentdb.engine.lists import listed
+from agentdb.engine.locking import writing_begins
 from agentdb.engine.plan import Plan
 from agentdb.engine.quantities import MomentType, MoneyType
 from agentdb.engine.schema.opening import close_to_retention, open_to_retention
@@ -135,8 +136,12 @@ _LOCK: Final = Plan[int](
     select(_costs.c.id).where(among(_costs.c.id, "ids")).order_by(_costs.c.id).with_for_update(),
     name="costs.fold: lock",
 )
+# From here on no limit is set, and no sum is read for one: which parts of days limits count stays as it is read next.
+_BEGIN: Final = Plan[None](writing_begins(_costs), name="costs.fold: begin")
 # Of those that are locked: from now on nobody corrects them, and somebody may have until now.
-_FREE: Final = Plan[int](select(_costs.c.id).where(among(_costs.c.id, "ids"), ~_CORRECTED), name="costs.fold: free")
+_FREE: Final = Plan[int](
+    select(_costs.c.id).where(among(_costs.c.id, "ids"), ~_held(_costs), ~_CORRECTED), name="costs.fold: free"
+)
 
 
 def _sum_plan() -> Plan[_Sum]:
@@ -191,7 +196,9 @@ def fold(before: datetime, limit: int, now: datetime) -> Script[int]:
         whose = {getattr(entry, key) for entry in entries} - {None}
         yield from every(plan, ids=sorted(whose))
     locked = yield from every(_LOCK, ids=sorted(entry.id for entry in entries))
-    ids = yield from every(_FREE, ids=locked)
+    yield from one(_BEGIN)
+    days = yield from _kept_days(before, now)
+    ids = yield from every(_FREE, ids=locked, days=days)
     yield from _add((yield from every(_SUM, ids=ids)), now)
     yield from one(_OPEN)
     removed = yield from count(_DELETE, ids=ids)

@@ -118,10 +118,13 @@ async def import_limits(work: Importing) -> None:
         dollars, hours = (_number(values.get(key)) or None for key in (_DOLLARS, _HOURS))
         await _set(work, _DOLLARS, dollars, hours, least=NANO)
     work.report.stored("spend_limits", 0, len(present))
-    if work.report.of("costs").imported:
+    # By marks, and not by what this import brought: one before it may have been ended between costs and limits.
+    until = await work.marks.until(work.connection, "costs")
+    if until > await work.marks.until(work.connection, "spend_limits"):
         async for limit in limits.stream():
             if (limit.user_id, limit.covers) in present:
                 await limits.set(**_as_set(limit))
+        await work.write(lambda: work.marks.mark("spend_limits", {"until": until}))
 
 
 def _as_set(limit: SpendLimit) -> dict[str, Any]:
