@@ -27,11 +27,11 @@ demo: $(READY) ## import the sample on SQLite and on PostgreSQL, and show the tw
 	@$(BIN)/python examples/demo.py
 
 test: $(READY) ## run the tests on SQLite and PostgreSQL 18
-	@$(BIN)/python -m pytest -n $(WORKERS) -q -m 'not long'
+	@$(BIN)/python -m pytest -n $(WORKERS) --dist worksteal -q -m 'not long'
 
 test-all: $(READY) ## all tests, the long ones too, on SQLite and PostgreSQL 18, then what meets PostgreSQL on 16
-	@AGENTDB_TEST_POSTGRESQL_MAJOR=18 $(BIN)/python -m pytest -n $(WORKERS) -q
-	@AGENTDB_TEST_POSTGRESQL_MAJOR=16 $(BIN)/python -m pytest -n $(WORKERS) -q -k 'not sqlite'
+	@AGENTDB_TEST_POSTGRESQL_MAJOR=18 $(BIN)/python -m pytest -n $(WORKERS) --dist worksteal -q
+	@AGENTDB_TEST_POSTGRESQL_MAJOR=16 $(BIN)/python -m pytest -n $(WORKERS) --dist worksteal -q -k 'not sqlite'
 
 check: $(READY) ## style, types, the arrow of imports, fresh schema files
 	@$(BIN)/ruff check .

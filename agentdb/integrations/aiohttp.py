@@ -15,7 +15,9 @@ A test may put a Database of its own into ``app[DATABASE]``, with ``answer_error
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable
+import asyncio
+import logging
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AbstractAsyncContextManager
 from typing import Any, Final
 
@@ -24,11 +26,14 @@ from aiohttp.typedefs import Handler
 
 from agentdb.database import Database, connect
 from agentdb.errors import AgentDBError, Unavailable
-from agentdb.integrations.problems import MEDIA_TYPE, problem_of
+from agentdb.integrations.problems import MEDIA_TYPE, Problem, problem_of, problem_with
 from agentdb.integrations.readiness import require_ready
 from agentdb.unit import Unit
 
 DATABASE: Final = web.AppKey("agentdb", Database)
+_ALONGSIDE: Final = web.AppKey("agentdb_alongside", dict[str, "asyncio.Task[None]"])
+
+_log: Final = logging.getLogger(__name__)
 
 
 def setup(app: web.Application, url: str | None = None, **settings: Any) -> None:
@@ -50,6 +55,32 @@ def _opened(url: str | None, settings: dict[str, Any]) -> Callable[[web.Applicat
             yield
 
     return opened
+
+
+def work_alongside(app: web.Application, name: str, work: Callable[[Database], Awaitable[None]]) -> None:
+    """Let something work from before the first request until after the last, as a worker of a queue does.
+
+    It is cancelled when the application ends, and may take its time to give back what it holds; the database is closed
+    after it. Work that ends by itself is logged, and ``/healthz`` refuses from then on: the process is to be started
+    anew. Call this after `setup`.
+
+    Args: name: what the logs call it. work: gets the database.
+    """
+
+    async def working(app: web.Application) -> AsyncIterator[None]:
+        task = asyncio.ensure_future(work(app[DATABASE]))
+        task.add_done_callback(lambda ended: _tell_of_the_end(name, ended))
+        app.setdefault(_ALONGSIDE, {})[name] = task
+        yield
+        task.cancel()
+        await asyncio.wait([task])
+
+    app.cleanup_ctx.append(working)
+
+
+def _tell_of_the_end(name: str, task: asyncio.Future[None]) -> None:
+    if not task.cancelled():
+        _log.error("%s has ended before the application", name, exc_info=task.exception())
 
 
 def db(request: web.Request) -> Database:
@@ -81,21 +112,24 @@ async def answer_errors(request: web.Request, handler: Handler) -> web.StreamRes
     except AgentDBError as error:
         if request.writer.output_size:
             raise
-        return _response(error)
+        return _response(problem_of(error))
 
 
-def _response(error: AgentDBError) -> web.Response:
-    problem = problem_of(error)
+def _response(problem: Problem) -> web.Response:
     return web.json_response(problem.document, status=problem.status, headers=problem.headers, content_type=MEDIA_TYPE)
 
 
 health: Final = web.RouteTableDef()
-"""``/healthz``: the process answers. ``/readyz``: its database does too; 503 when not, and why is logged."""
+"""``/healthz``: the process answers, and what works alongside has not ended. ``/readyz``: its database answers too; 503
+when not, and why is logged."""
 
 
 @health.get("/healthz")
-async def alive(_: web.Request) -> web.Response:
-    """Tell that the process answers."""
+async def alive(request: web.Request) -> web.Response:
+    """Tell that the process answers, and that what works alongside has not ended."""
+    ended = [name for name, task in request.config_dict.get(_ALONGSIDE, {}).items() if task.done()]
+    if ended:
+        return _response(problem_with(503, "ended", f"{', '.join(ended)} has ended; start this process anew"))
     return web.json_response({"status": "ok"})
 
 
@@ -105,5 +139,5 @@ async def ready(request: web.Request) -> web.Response:
     try:
         state = await require_ready(db(request))
     except Unavailable as error:
-        return _response(error)
+        return _response(problem_of(error))
     return web.json_response({"status": "ok", "connections_in_use": state.in_use, "callers_waiting": state.waiting})

@@ -15,21 +15,58 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from dataclasses import dataclass
 from http import HTTPStatus
-from typing import Annotated, Any, Final
+from typing import Annotated, Any, Final, TypedDict, TypeVar
 
-from fastapi import APIRouter, Depends, FastAPI
+from fastapi import APIRouter, Depends, FastAPI, Query
+from fastapi.exception_handlers import http_exception_handler
+from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from pydantic import BaseModel, Field
+from starlette.exceptions import HTTPException
 from starlette.requests import HTTPConnection, Request
+from starlette.responses import Response
 
 from agentdb.database import Database, connect
 from agentdb.errors import AgentDBError, Unavailable
-from agentdb.integrations.problems import MEDIA_TYPE, problem_of
+from agentdb.integrations.openapi import ProblemShown, described, problems
+from agentdb.integrations.problems import MEDIA_TYPE, Problem, printable, problem_of, problem_with
 from agentdb.integrations.readiness import require_ready
+from agentdb.integrations.shapes import PageShown, Shown
+from agentdb.page import Page
 from agentdb.unit import Unit
 
+__all__ = [
+    "DB",
+    "Lifespan",
+    "PageAsked",
+    "PageShown",
+    "Paging",
+    "ProblemShown",
+    "ReadUnit",
+    "Readiness",
+    "Shown",
+    "WriteUnit",
+    "get_database",
+    "health",
+    "install_error_handlers",
+    "lifespan",
+    "problems",
+]
+
+S = TypeVar("S", bound=BaseModel)
+
 STATE: Final = "agentdb"  # the name of the Database in the lifespan's state
+_STATUSES: Final = frozenset(HTTPStatus)
+
+
+class PageWords(TypedDict):
+    """What every list takes."""
+
+    limit: int
+    after: str | None
+
 
 Lifespan = Callable[[FastAPI], AbstractAsyncContextManager[Mapping[str, Any]]]
 
@@ -85,39 +122,85 @@ ReadUnit = Annotated[Unit, Depends(_read_unit, scope="function")]
 
 
 def install_error_handlers(app: FastAPI) -> None:
-    """Answer agentdb's errors with a status and a problem document, instead of an internal server error."""
+    """Answer every error with a status and a problem document, and tell so in the OpenAPI document.
 
-    async def answer(_: Request, error: Exception) -> JSONResponse:
-        if not isinstance(error, AgentDBError):
-            raise error
-        return _response(error)
+    agentdb's errors are no internal server errors any more. What the framework refuses is answered in the same form; a
+    request that does not validate is not repeated to its sender, or into a log on the way: it may hold a password.
+    """
+    app.add_exception_handler(AgentDBError, _answer)
+    app.add_exception_handler(RequestValidationError, _refuse)
+    app.add_exception_handler(HTTPException, _tell)
+    openapi = app.openapi
 
-    app.add_exception_handler(AgentDBError, answer)
+    def document() -> dict[str, Any]:
+        if app.openapi_schema is None:
+            app.openapi_schema = described(openapi())
+        return app.openapi_schema
+
+    app.openapi = document  # type: ignore[method-assign]
 
 
-def _response(error: AgentDBError) -> JSONResponse:
-    problem = problem_of(error)
+async def _answer(_: Request, error: Exception) -> JSONResponse:
+    if not isinstance(error, AgentDBError):
+        raise error
+    return _response(problem_of(error))
+
+
+async def _refuse(_: Request, error: Exception) -> JSONResponse:
+    if not isinstance(error, RequestValidationError):
+        raise error
+    refused = [
+        {"field": printable(".".join(map(str, found["loc"]))), "message": printable(found["msg"])}
+        for found in error.errors()
+    ]
+    detail = "; ".join(f"{part['field']}: {part['message']}" for part in refused)
+    return _response(problem_with(422, "bad_input", detail, errors=refused))
+
+
+async def _tell(request: Request, error: Exception) -> Response:
+    if not isinstance(error, HTTPException):
+        raise error
+    if error.status_code < 400 or error.status_code not in _STATUSES:
+        return await http_exception_handler(request, error)
+    code = HTTPStatus(error.status_code).name.lower()
+    response = _response(problem_with(error.status_code, code, str(error.detail)))
+    response.headers.update(error.headers or {})
+    return response
+
+
+def _response(problem: Problem) -> JSONResponse:
     return JSONResponse(problem.document, problem.status, problem.headers, MEDIA_TYPE)
 
 
-class ProblemShown(BaseModel):
-    """Why a request was not done (RFC 9457)."""
+@dataclass(frozen=True, slots=True)
+class PageAsked:
+    """Which page of a list a request asks for, and how the page is shown."""
 
-    type: str = "about:blank"
-    title: str = Field(examples=["Conflict"])
-    status: int = Field(examples=[409])
-    detail: str = Field(description="What was wrong, for people.")
-    code: str = Field(description="What was wrong, for programs.", examples=["conflict"])
-    constraint: str | None = Field(default=None, description="The rule of the database that refused, where one did.")
+    request: Request
+    limit: int
+    after: str | None
+
+    @property
+    def words(self) -> PageWords:
+        """The keywords of every list: ``await repository.list(**paging.words)``."""
+        return {"limit": self.limit, "after": self.after}
+
+    def shown(self, page: Page[Any], shape: type[S]) -> PageShown[S]:
+        """Return a page, each item in its shape, with the address of the next one."""
+        return PageShown[shape].made(page, shape.model_validate, str(self.request.url))  # type: ignore[valid-type]
 
 
-def problems(*statuses: int) -> dict[int | str, dict[str, Any]]:
-    """Return the ``responses`` of a path operation that document these problems; the 503 is always among them."""
-    # Written out: a "model" here would be documented as application/json.
-    content = {MEDIA_TYPE: {"schema": ProblemShown.model_json_schema()}}
-    return {
-        status: {"description": HTTPStatus(status).phrase, "content": content} for status in sorted({*statuses, 503})
-    }
+# Not the class itself, and a coroutine: for what is none the framework takes a thread, at each request.
+async def _paging(
+    request: Request,
+    limit: Annotated[int, Query(ge=1, le=100, description="How many items at most.")] = 20,
+    after: Annotated[str | None, Query(max_length=2_000, description="The `next` of the page before.")] = None,
+) -> PageAsked:
+    return PageAsked(request, limit, after)
+
+
+Paging = Annotated[PageAsked, Depends(_paging)]
+"""The query of a path operation that answers a `PageShown`: ``limit`` and ``after``."""
 
 
 class Readiness(BaseModel):
@@ -144,5 +227,5 @@ async def ready(database: DB) -> Readiness | JSONResponse:
     try:
         state = await require_ready(database)
     except Unavailable as error:
-        return _response(error)
+        return _response(problem_of(error))
     return Readiness(status="ok", connections_in_use=state.in_use, callers_waiting=state.waiting)

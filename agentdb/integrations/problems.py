@@ -74,12 +74,30 @@ def problem_of(error: AgentDBError) -> Problem:
     return Problem(status, document, headers)
 
 
+def problem_with(status: int, code: str, detail: str, **more: Any) -> Problem:
+    """Return an answer of the framework's or the caller's own, in the same form.
+
+    Args:
+        status: a status that HTTP knows.
+        code: what was wrong, for programs: ``bad_input``.
+        detail: what was wrong, for people.
+        more: further members of the document.
+    """
+    answered = HTTPStatus(status)
+    return Problem(answered, {**_document(answered, code, detail), **more}, {})
+
+
+def printable(text: str) -> str:
+    """Return text as it can be sent: half a surrogate pair, quoted from a request, cannot."""
+    return text.encode(errors="replace").decode()
+
+
 def _document(status: HTTPStatus, code: str, detail: str) -> dict[str, Any]:
     return {
         "type": "about:blank",
         "title": status.phrase,
         "status": int(status),
-        "detail": detail,
+        "detail": printable(detail),
         "code": code,
     }
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from aiohttp import web
 
-from agentdb.integrations.aiohttp import db, health, read, setup, write
+from agentdb.integrations.aiohttp import db, health, read, setup, work_alongside, write
 from agentdb.models import ContextLog, RunSession
 from examples.aiohttp_worker.shapes import (
     Address,
@@ -20,6 +20,8 @@ from examples.aiohttp_worker.shapes import (
     number,
     told,
 )
+from examples.aiohttp_worker.upkeep import look_after
+from examples.aiohttp_worker.working import work
 
 routes = web.RouteTableDef()
 
@@ -28,6 +30,8 @@ def make_app(url: str | None = None, **settings: Any) -> web.Application:
     """Return the application, over the database that the URL, or else the environment, names."""
     app = web.Application()
     setup(app, url, **settings)
+    work_alongside(app, "the worker", work)
+    work_alongside(app, "the upkeep", look_after)
     app.add_routes(routes)
     app.add_routes(health)
     return app

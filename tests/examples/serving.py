@@ -43,14 +43,18 @@ class Cable:
     """A TCP port that leads to a PostgreSQL server's socket, and may be cut."""
 
     def __init__(self, target: Target) -> None:
-        self._socket = f"{target.host}/.s.PGSQL.{target.port}" if target.host.startswith("/") else None
-        self._address = (target.host, target.port)
+        self.lead_to(target)
         self._user, self._database = target.user, target.database
         self._password = target.password.get_secret_value() if target.password else ""
         self._port = 0
         self._server: asyncio.Server | None = None
         self._ends: set[asyncio.StreamWriter] = set()
         self._tasks: set[asyncio.Task[None]] = set()
+
+    def lead_to(self, target: Target) -> None:
+        """Lead to a server, from the next connection on."""
+        self._socket = f"{target.host}/.s.PGSQL.{target.port}" if target.host.startswith("/") else None
+        self._address = (target.host, target.port)
 
     @property
     def url(self) -> str:
@@ -79,10 +83,14 @@ class Cable:
         await self.lay()
 
     async def _connect(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        if self._socket is not None:
-            far_reader, far_writer = await asyncio.open_unix_connection(self._socket)
-        else:
-            far_reader, far_writer = await asyncio.open_connection(*self._address)
+        try:
+            if self._socket is not None:
+                far_reader, far_writer = await asyncio.open_unix_connection(self._socket)
+            else:
+                far_reader, far_writer = await asyncio.open_connection(*self._address)
+        except OSError:  # there is no server at the other end
+            writer.transport.abort()
+            return
         for source, sink in ((reader, far_writer), (far_reader, writer)):
             task = asyncio.create_task(self._carry(source, sink))
             self._tasks.add(task)
@@ -116,9 +124,11 @@ async def _uvicorn(app: FastAPI, listener: socket.socket) -> AsyncIterator[None]
     task = asyncio.create_task(server.serve([listener]))
     while not server.started and not task.done():  # noqa: ASYNC110 (uvicorn tells it by no event)
         await asyncio.sleep(0.01)
-    yield
-    server.should_exit = True
-    await task
+    try:
+        yield
+    finally:
+        server.should_exit = True
+        await task
 
 
 @asynccontextmanager
@@ -126,12 +136,16 @@ async def _runner(app: web.Application, listener: socket.socket) -> AsyncIterato
     runner = web.AppRunner(app)
     await runner.setup()
     await web.SockSite(runner, listener).start()
-    yield
-    await runner.cleanup()
+    try:
+        yield
+    finally:
+        await runner.cleanup()
 
 
 @asynccontextmanager
-async def program(module: str, url: str) -> AsyncIterator[tuple[httpx.AsyncClient, asyncio.subprocess.Process]]:
+async def program(
+    module: str, url: str, *, clients: int = 10
+) -> AsyncIterator[tuple[httpx.AsyncClient, asyncio.subprocess.Process]]:
     """Run an example as a program of its own, and end it as an orchestrator does; the last it says is left to read."""
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
@@ -140,7 +154,10 @@ async def program(module: str, url: str) -> AsyncIterator[tuple[httpx.AsyncClien
         sys.executable, "-m", module, str(port), cwd=ROOT, env=environment, stdout=DEVNULL, stderr=PIPE
     )
     try:
-        async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}", trust_env=False) as client:
+        limits = httpx.Limits(max_connections=clients + 1, max_keepalive_connections=clients + 1)
+        async with httpx.AsyncClient(
+            base_url=f"http://127.0.0.1:{port}", trust_env=False, limits=limits, timeout=60
+        ) as client:
             async with asyncio.timeout(30):
                 await _until_it_answers(client, ran)
             yield client, ran

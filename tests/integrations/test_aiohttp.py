@@ -13,7 +13,16 @@ from aiohttp.test_utils import TestClient, TestServer
 
 from agentdb.database import Database
 from agentdb.errors import NotFound, Unavailable
-from agentdb.integrations.aiohttp import DATABASE, answer_errors, db, health, read, setup, write
+from agentdb.integrations.aiohttp import (
+    DATABASE,
+    answer_errors,
+    db,
+    health,
+    read,
+    setup,
+    work_alongside,
+    write,
+)
 
 Client = TestClient[web.Request, web.Application]
 
@@ -168,3 +177,42 @@ async def test_a_handler_that_is_cancelled_leaves_nothing(client: Client, db: Da
     await asyncio.wait([task])
 
     assert (await client.post("/users/alice")).status == 201
+
+
+async def test_what_works_alongside_may_finish_before_the_database_is_closed(sqlite_url: str) -> None:
+    done: list[str] = []
+
+    async def work(database: Database) -> None:
+        try:
+            await asyncio.Event().wait()
+        finally:
+            done.append((await database.supervisor.users.create("given-back")).username)
+
+    app = make_app()
+    setup(app, sqlite_url)
+    work_alongside(app, "the worker", work)
+    async with TestClient(TestServer(app)) as client:
+        alive = await client.get("/healthz")
+
+    assert alive.status == 200
+    assert done == ["given-back"]
+
+
+async def test_a_process_whose_worker_has_ended_is_to_be_started_anew(
+    sqlite_url: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def work(_: Database) -> None:
+        raise NotFound("the queue is gone")
+
+    app = make_app()
+    setup(app, sqlite_url)
+    work_alongside(app, "the worker", work)
+    async with TestClient(TestServer(app)) as client:
+        alive = await client.get("/healthz")
+        ready = await client.get("/readyz")
+        told = await alive.json()
+
+    assert (alive.status, alive.content_type, told["code"]) == (503, "application/problem+json", "ended")
+    assert ready.status == 200
+    assert "the worker" in caplog.text
+    assert "the queue is gone" in caplog.text
