@@ -14,6 +14,7 @@ from typing import Any, Final, Generic, TypeAlias, TypeVar
 
 from agentdb.engine.events import Waiting, answering
 from agentdb.engine.observing import Observing
+from agentdb.engine.plan import ALONE
 
 A = TypeVar("A")
 R = TypeVar("R")
@@ -26,7 +27,6 @@ class Undone(Exception):
     """A batch has certainly stored nothing: its members may be run again, each alone."""
 
 
-ALONE: Final = object()  # a member's answer when the batch passed it by: it is run alone, and holds nobody up
 PATIENCE_SECONDS: Final = 0.05
 
 

@@ -12,13 +12,11 @@ from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence, Si
 from contextlib import contextmanager, suppress
 from contextvars import Context, ContextVar, copy_context
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, Final, TypeAlias, TypeVar
+from typing import Any, Final, TypeAlias, TypeVar
 
 from agentdb.config import Settings
 from agentdb.engine.events import CALLERS, Event, Hook, Running, Statement, Stream, Waiting
-
-if TYPE_CHECKING:
-    from agentdb.engine.plan import Compiled
+from agentdb.engine.plan import Compiled
 
 A = TypeVar("A")
 R = TypeVar("R")

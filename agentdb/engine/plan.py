@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import TYPE_CHECKING, Any, Generic, TypeVar
+from typing import Any, Final, Generic, TypeVar
 
 from sqlalchemy import Column, Insert
 from sqlalchemy.engine import Dialect
@@ -21,18 +21,17 @@ from sqlalchemy.sql.compiler import SQLCompiler
 from sqlalchemy.types import TypeEngine
 
 from agentdb.engine.columns import MISSING, Bind, bind_of
-from agentdb.engine.joining import ALONE
 from agentdb.engine.rows import Row, RowMaker, instance_maker, record_maker, value_maker
+from agentdb.engine.scoping.reasons import Beyond
 from agentdb.engine.spelling import Word
 from agentdb.engine.watching import written
 from agentdb.errors import BadInput, Unavailable
 
-if TYPE_CHECKING:
-    from agentdb.engine.scoping.beyond import Beyond
-
 T = TypeVar("T")
 Processor = Callable[[Any], Any]
 Parameters = Mapping[str, Any]
+
+ALONE: Final = object()  # a member's answer when its batch passed it by: it is run alone, and holds nobody up
 
 
 @dataclass(slots=True, eq=False)

@@ -293,6 +293,7 @@ async def test_two_do_not_restore_to_one_place_at_once(settings: Settings, tmp_p
         made = await backup(db, tmp_path / "backups")
     path = settings.target.path
     beside = path.with_name(f".{path.name}.restoring") if path else settings.folder / ".restoring"
+    beside.parent.mkdir(exist_ok=True)
 
     with workplace(beside, setting="the test"), pytest.raises(Unavailable, match="another process works"):
         await restore(made.path, settings, force=True)

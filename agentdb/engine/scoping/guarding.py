@@ -64,7 +64,7 @@ class ScopedConnection:
         if made is not plan:
             return made, {**values, TENANT: self._user_id}
         if plan.beyond is not None:
-            plan.beyond.check(plan, values, self._user_id)
+            plan.beyond.check(plan.name, values, self._user_id)
         return plan, values
 
     def _script(self, script: Script[R]) -> Script[R]:
