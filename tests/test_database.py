@@ -110,6 +110,7 @@ asyncio.run(main())
 """
 
 
+@pytest.mark.long
 def test_the_interpreter_ends_at_once_when_closing_was_forgotten(database_url: str) -> None:
     done = subprocess.run(
         [sys.executable, "-c", _FORGETTING, database_url],

@@ -109,6 +109,7 @@ async def say(settings: Settings, *statements: str) -> None:
         await connection.commit()
 
 
+@pytest.mark.long
 async def test_the_history_goes_down_and_up_again_with_rows_in_every_table(database_url: str) -> None:
     settings = Settings.load(database_url)
     await fill(database_url)
@@ -213,6 +214,7 @@ async def test_alembic_is_not_even_imported_when_there_is_nothing_to_do(sqlite_u
     assert await said(CONNECT, sqlite_url) == ["False"]
 
 
+@pytest.mark.long
 async def test_of_processes_that_start_at_once_one_migrates(database_url: str) -> None:
     revisions = await said(UPGRADE, database_url)
 

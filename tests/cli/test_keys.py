@@ -135,6 +135,7 @@ def test_all_and_a_sample_exclude_each_other(command: Command) -> None:
     assert command("keys", "check", "--all", "--sample", 3).exit_code == 2
 
 
+@pytest.mark.long
 def test_the_installed_command_rotates_and_never_shows_a_secret(database_url: str) -> None:
     _store(database_url, "a")
 

@@ -6,6 +6,8 @@ import os
 import subprocess
 import sys
 
+import pytest
+
 import agentdb
 
 _WORKER = """
@@ -51,5 +53,6 @@ async def test_four_processes_write_without_error_and_without_gaps(database_url:
         assert await db.supervisor.users.count() == 1 + 4 * 12
 
 
+@pytest.mark.long
 def test_four_processes_open_a_new_database_at_once(database_url: str) -> None:
     _together(_OPENER, *([database_url] for _ in range(4)))

@@ -10,6 +10,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import pytest
 from sqlalchemy import update
 
 from agentdb.conversation.models import Conversation
@@ -79,6 +80,7 @@ async def _many(url: str, folder: Path, conversations: int) -> None:
         await db.conversation.conversations.add_many({"user_id": user, "agent_id": agent} for _ in range(conversations))
 
 
+@pytest.mark.long
 async def test_a_command_that_is_killed_is_finished_by_the_next(database_url: str, tmp_path: Path) -> None:
     await _many(database_url, tmp_path, 400)
     environment = {**os.environ, "AGENTDB_URL": database_url, "AGENTDB_FOLDER": str(tmp_path)}

@@ -172,6 +172,7 @@ async def _check(db: Database, ids: list[int]) -> None:
     assert max(row.attempt for row in ledger) > 1  # something did go wrong
 
 
+@pytest.mark.long
 async def test_each_execution_is_completed_once_while_workers_are_killed_and_stopped(database_url: str) -> None:
     await _survive(database_url, executions=300, processes=3, lease=0.6, longest=0.05, harms=4)
 

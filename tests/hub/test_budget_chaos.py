@@ -166,6 +166,7 @@ async def _check(db: Database, lead_id: int) -> None:
             assert 0 < limit.spent <= limit.amount
 
 
+@pytest.mark.long
 async def test_no_limit_is_passed_while_spenders_are_killed(database_url: str) -> None:
     await _spend(database_url, processes=2, tasks=8, seconds=3)
 

@@ -378,6 +378,7 @@ async def test_every_entry_comes_exactly_once_and_in_order_however_late_it_commi
     await _exactly_once(agentdb_postgresql, 2_500)
 
 
+@pytest.mark.long
 async def test_every_entry_comes_exactly_once_when_another_process_writes_the_file(agentdb: Database) -> None:
     await _exactly_once(agentdb, 250)
 

@@ -77,6 +77,7 @@ async def _sessions(db: agentdb.Database, ids: list[list[int]]) -> list[agentdb.
     return [await db.hub.runs.get(session) for own in ids for session in own]
 
 
+@pytest.mark.long
 async def test_writers_of_one_file_lose_nothing(sqlite_url: str) -> None:
     await _write(sqlite_url, processes=4, tasks=8, entries=40)
 

@@ -189,7 +189,7 @@ class Spending(Lockstep):
 def test_both_databases_agree_with_the_model(
     agentdb_template: Path, agentdb_postgresql_server: PostgreSQLServer
 ) -> None:
-    run(Spending, agentdb_template, agentdb_postgresql_server, examples=12, steps=40)
+    run(Spending, agentdb_template, agentdb_postgresql_server, examples=6, steps=30)
 
 
 @pytest.mark.long

@@ -256,6 +256,7 @@ async def test_a_seed_within_a_unit_goes_with_it(db: Database, write_seed: Write
     assert await db.supervisor.roles.count() == 0
 
 
+@pytest.mark.long
 async def test_thousands_of_rows_are_seeded_in_seconds(db: Database, write_seed: WriteSeed) -> None:
     many = "".join(f"model-{n},Model {n},v,llm,{n}.5,{n}\n" for n in range(4500))
     folder = write_seed(models=MODELS + many)
