@@ -27,10 +27,10 @@ demo: $(READY) ## import the sample on SQLite and on PostgreSQL, and show the tw
 	@$(BIN)/python examples/demo.py
 
 test: $(READY) ## run the tests on SQLite and PostgreSQL 18
-	@$(BIN)/python -m pytest -n $(WORKERS) --dist worksteal -q -m 'not long'
+	@AGENTDB_TEST_POSTGRESQL_MAJOR=18 $(BIN)/python -m pytest -n $(WORKERS) --dist worksteal -q -m 'not long'
 
-test-all: $(READY) ## all tests, the long ones too, on SQLite and PostgreSQL 18, then what meets PostgreSQL on 16
-	@AGENTDB_TEST_POSTGRESQL_MAJOR=18 $(BIN)/python -m pytest -n $(WORKERS) --dist worksteal -q
+test-all: test ## those, the long ones, and on PostgreSQL 16 all that meet it
+	@AGENTDB_TEST_POSTGRESQL_MAJOR=18 $(BIN)/python -m pytest -n $(WORKERS) --dist worksteal -q -m long
 	@AGENTDB_TEST_POSTGRESQL_MAJOR=16 $(BIN)/python -m pytest -n $(WORKERS) --dist worksteal -q -k 'not sqlite'
 
 check: $(READY) ## style, types, the arrow of imports, fresh schema files
