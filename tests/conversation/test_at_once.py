@@ -171,6 +171,7 @@ async def test_a_purge_and_a_restoration_at_once_leave_all_or_nothing(db: Databa
     assert await db.conversation.messages.count() == 3 * restored
 
 
+@pytest.mark.long
 async def test_processes_that_insist_append_one_after_another(database_url: str) -> None:
     async with agentdb.connect(database_url) as db:
         conversation = (await make_conversation(db)).id

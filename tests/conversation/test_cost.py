@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import aiosqlite
+import pytest
 import pytest_asyncio
 from sqlalchemy import text
 
@@ -186,6 +187,7 @@ async def test_a_page_of_a_long_conversation_takes_the_work_of_a_short_ones(agen
     assert {name: (short[name], long[name]) for name in short if long[name] > LOSS * short[name] + 4} == {}
 
 
+@pytest.mark.long
 async def test_the_bytes_a_turn_writes_do_not_grow(sqlite_url: str, postgresql_url: str) -> None:
     for url in (sqlite_url, postgresql_url):
         async with agentdb.connect(url) as db:

@@ -41,6 +41,7 @@ def _together(code: str, *arguments: list[str]) -> None:
         assert process.returncode == 0, error
 
 
+@pytest.mark.long
 async def test_four_processes_write_without_error_and_without_gaps(database_url: str) -> None:
     async with agentdb.connect(database_url) as db:
         user = await db.supervisor.users.add(username="bob")

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+import pytest
 
 from examples.aiohttp_worker.app import make_app as make_worker
 from examples.fastapi_service.app import make_app as make_service
@@ -80,6 +81,7 @@ async def test_what_a_worker_is_at_is_cancelled_through_the_service(store: File 
     assert done["status"] == "cancelled"
 
 
+@pytest.mark.long
 async def test_both_are_served_and_ended_by_one_program(tmp_path: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]

@@ -117,6 +117,7 @@ async def test_whoever_takes_a_session_away_leaves_its_conversation(db: Database
     assert await db.execution.agent_sessions.count() == 1
 
 
+@pytest.mark.long
 async def test_a_dry_run_tells_the_same_and_does_nothing(database_url: str, tmp_path: Path) -> None:
     async with connect(database_url, folder=tmp_path) as db:
         user = (await make_user(db)).id

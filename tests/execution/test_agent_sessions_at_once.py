@@ -8,6 +8,8 @@ import os
 import sys
 from pathlib import Path
 
+import pytest
+
 from agentdb.database import connect
 from agentdb.execution.models import AgentSession
 from agentdb.testing.factories import make_user
@@ -40,6 +42,7 @@ asyncio.run(main())
 """
 
 
+@pytest.mark.long
 async def test_of_two_processes_one_ends_each_session_and_both_keep_what_they_added(
     database_url: str, tmp_path: Path
 ) -> None:

@@ -339,7 +339,7 @@ def _run(template: Path, server: PostgreSQLServer, examples: int, steps: int) ->
 def test_both_databases_agree_with_the_model(
     agentdb_template: Path, agentdb_postgresql_server: PostgreSQLServer
 ) -> None:
-    _run(agentdb_template, agentdb_postgresql_server, examples=10, steps=50)
+    _run(agentdb_template, agentdb_postgresql_server, examples=6, steps=40)
 
 
 @pytest.mark.long

@@ -230,6 +230,7 @@ async def test_two_processes_refresh_once(database_url: str, tmp_path: Path, ref
         assert (await db.integration.connections.reveal(made.id, by=None)).access_token == "new"
 
 
+@pytest.mark.long
 async def test_a_process_that_is_killed_while_it_refreshes_is_succeeded(
     database_url: str, tmp_path: Path, refresher: Any
 ) -> None:

@@ -20,6 +20,7 @@ from agentdb.errors import BadInput
 from agentdb.knowledge.models import Memory
 
 
+@pytest.mark.long
 def test_the_tables_of_characters_are_those_of_sqlites_own_tokenizer() -> None:
     raw = sqlite3.connect(":memory:")
     raw.execute(

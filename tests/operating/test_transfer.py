@@ -181,6 +181,7 @@ def _killing(after: str, rows: int) -> Any:
     return tell
 
 
+@pytest.mark.long
 async def test_an_ended_transfer_goes_on_or_begins_over_when_the_source_has_changed(
     full: Settings, tmp_path: Path
 ) -> None:

@@ -85,6 +85,7 @@ def quiet() -> Iterator[None]:
         logger.disabled = False
 
 
+@pytest.mark.long
 async def test_the_command_serves_a_page_to_who_has_its_address(migrated_url: str) -> None:
     await _filled(migrated_url)
 

@@ -111,6 +111,7 @@ def test_workers_do_not_share_databases(suite: pytest.Pytester) -> None:
     assert left_behind() - before == set()
 
 
+@pytest.mark.long
 def test_a_suite_without_a_database_does_not_import_the_library(suite: pytest.Pytester) -> None:
     settle(suite)
     suite.makepyfile(UNUSED)
@@ -118,6 +119,7 @@ def test_a_suite_without_a_database_does_not_import_the_library(suite: pytest.Py
     suite.runpytest_subprocess(*PLUGIN, "-p", "no:pastebin", timeout=300).assert_outcomes(passed=1)
 
 
+@pytest.mark.long
 def test_without_pytest_asyncio_nothing_but_the_fixtures_is_missing(suite: pytest.Pytester) -> None:
     suite.makeini("[pytest]\nfilterwarnings = error\n")
     suite.makepyfile(

@@ -66,6 +66,7 @@ def suite(tmp_path: Path) -> Path:
     return folder
 
 
+@pytest.mark.long
 def test_a_users_suite_is_isolated_and_leaves_nothing(suite: Path, tmp_path: Path) -> None:
     temporary = tmp_path / "temporary"
     temporary.mkdir()
