@@ -278,4 +278,4 @@ def test_both_databases_agree_with_the_model(
 def test_both_databases_agree_with_the_model_for_long(
     agentdb_template: Path, agentdb_postgresql_server: PostgreSQLServer
 ) -> None:
-    run(Mail, agentdb_template, agentdb_postgresql_server, examples=60, steps=60)
+    run(Mail, agentdb_template, agentdb_postgresql_server, examples=30, steps=60)

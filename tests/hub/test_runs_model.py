@@ -213,4 +213,4 @@ def test_both_databases_agree_with_the_model(
 def test_both_databases_agree_with_the_model_for_long(
     agentdb_template: Path, agentdb_postgresql_server: PostgreSQLServer
 ) -> None:
-    run(Runs, agentdb_template, agentdb_postgresql_server, examples=80, steps=80)
+    run(Runs, agentdb_template, agentdb_postgresql_server, examples=40, steps=80)
