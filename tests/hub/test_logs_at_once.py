@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import time
 from dataclasses import dataclass
 
 import msgspec
@@ -84,7 +85,9 @@ async def test_writers_of_one_file_lose_nothing(sqlite_url: str) -> None:
 
 @pytest.mark.long
 async def test_of_a_hundred_thousand_entries_none_is_turned_away(sqlite_url: str) -> None:
+    began = time.perf_counter()
     waits = sorted(await _write(sqlite_url, processes=4, tasks=8, entries=3_125))
 
     print(f"p99 {waits[len(waits) * 99 // 100] * 1000:.0f} ms, longest {waits[-1] * 1000:.0f} ms")  # noqa: T201 (pytest -s shows it)
-    assert waits[-1] < 30  # the busy timeout: who waits longer is told; under 5 s on a machine of its own
+    # Five seconds where the whole takes thirty, as on a machine of its own; as fair on one that is slower.
+    assert waits[-1] < max(5, (time.perf_counter() - began) / 6)
