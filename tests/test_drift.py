@@ -47,7 +47,7 @@ SQLITE: Final = {
     _without("runs", " AUTOINCREMENT"): "column runs.id",
     _without("roles", ") STRICT", ")"): "table roles",
     _without(
-        "hosts", "CONSTRAINT ck_hosts__host_type CHECK (host_type IN ('runner', 'supervisor'))", "CHECK (1)"
+        "hosts", "CONSTRAINT ck_hosts__host_type CHECK (host_type = 'runner' OR host_type = 'supervisor')", "CHECK (1)"
     ): "constraint hosts.ck_hosts__host_type",
     _without("sessions", " ON DELETE CASCADE", " ON DELETE RESTRICT"): "constraint sessions.fk_sessions__user_id",
     "DROP INDEX ix_users__role_id": "index users.ix_users__role_id",

@@ -201,7 +201,7 @@ def leads_to_a_user(owner: Owner, table: Table) -> bool:
             return table.c[column].references(other.c.id) and leads_to_a_user(owner_of(tables[name]), other)
         case Among(name, column):
             other = table_of(name)
-            return other.c[column].references(table.c.id) and leads_to_a_user(By("user_id"), other)
+            return other.c[column].references(table.c.id) and leads_to_a_user(owner_of(tables[name]), other)
         case FirstOf(paths) | AnyOf(paths):
             return all(leads_to_a_user(path, table) for path in paths)
         case _:

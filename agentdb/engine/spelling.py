@@ -202,9 +202,12 @@ class ChoiceType(Word):
         super().__init__()
         self.enum = enum
 
-    def condition(self, column: str, dialect: str) -> str:  # noqa: ARG002
-        """List the words."""
-        return f"{column} IN ({', '.join(repr(str(word)) for word in self.enum)})"
+    def condition(self, column: str, dialect: str) -> str:
+        """List the words; one by one on SQLite, which would make a table of a list for each row that is written."""
+        words = [repr(str(word)) for word in self.enum]
+        if dialect == "sqlite":
+            return " OR ".join(f"{column} = {word}" for word in words)
+        return f"{column} IN ({', '.join(words)})"
 
     def binder(self, dialect: str) -> Processor:  # noqa: ARG002
         """Refuse a word that is not listed."""

@@ -50,7 +50,7 @@ CHECK (json_valid(context))
 -- constraint agent_sessions.ck_agent_sessions__error_logs
 CHECK (json_valid(error_logs))
 -- constraint agent_sessions.ck_agent_sessions__status
-CHECK (status IN ('running', 'paused', 'completed', 'failed'))
+CHECK (status = 'running' OR status = 'paused' OR status = 'completed' OR status = 'failed')
 -- constraint agent_sessions.ck_agent_sessions__template_id
 CHECK (template_id IS NULL OR length(template_id) <= 255)
 -- constraint agent_sessions.ck_agent_sessions__template_version
@@ -209,7 +209,7 @@ CHECK (is_active IN (0, 1))
 -- constraint api_keys.ck_api_keys__is_valid
 CHECK (is_valid IN (0, 1))
 -- constraint api_keys.ck_api_keys__kind
-CHECK (kind IN ('access', 'provider'))
+CHECK (kind = 'access' OR kind = 'provider')
 -- constraint api_keys.ck_api_keys__metadata
 CHECK (json_valid(metadata))
 -- constraint api_keys.ck_api_keys__name
@@ -266,7 +266,7 @@ CHECK (length(file_hash) <= 64)
 -- constraint attachments.ck_attachments__public_id
 CHECK (length(public_id) <= 22)
 -- constraint attachments.ck_attachments__purpose
-CHECK (purpose IN ('mail', 'context'))
+CHECK (purpose = 'mail' OR purpose = 'context')
 -- constraint attachments.fk_attachments__uploaded_by
 FOREIGN KEY(uploaded_by) REFERENCES users (id) ON DELETE SET NULL
 -- constraint attachments.uq_attachments__public_id
@@ -367,11 +367,11 @@ INTEGER DEFAULT 0 NOT NULL
 -- column context_log.type
 TEXT
 -- constraint context_log.ck_context_log__role
-CHECK (role IN ('platform', 'llm'))
+CHECK (role = 'platform' OR role = 'llm')
 -- constraint context_log.ck_context_log__source
-CHECK (source IN ('start_prompt', 'end_prompt', 'console', 'llm'))
+CHECK (source IS NULL OR source = 'start_prompt' OR source = 'end_prompt' OR source = 'console' OR source = 'llm')
 -- constraint context_log.ck_context_log__type
-CHECK (type IN ('comment', 'error', 'system', 'tool'))
+CHECK (type IS NULL OR type = 'comment' OR type = 'error' OR type = 'system' OR type = 'tool')
 -- constraint context_log.fk_context_log__attachment_id
 FOREIGN KEY(attachment_id) REFERENCES attachments (id) ON DELETE SET NULL
 -- constraint context_log.fk_context_log__host_id
@@ -487,7 +487,7 @@ INTEGER
 -- constraint cost_days.ck_cost_days__model
 CHECK (length(model) <= 255)
 -- constraint cost_days.ck_cost_days__source
-CHECK (source IN ('console', 'write_protection', 'compact', 'lynx', 'look', 'listen', 'genimg', 'websearch', 'chat', 'embedding', 'execution', 'other'))
+CHECK (source = 'console' OR source = 'write_protection' OR source = 'compact' OR source = 'lynx' OR source = 'look' OR source = 'listen' OR source = 'genimg' OR source = 'websearch' OR source = 'chat' OR source = 'embedding' OR source = 'execution' OR source = 'other')
 -- constraint cost_days.fk_cost_days__agent_id
 FOREIGN KEY(agent_id) REFERENCES agents (id) ON DELETE SET NULL
 -- constraint cost_days.fk_cost_days__user_id
@@ -579,7 +579,7 @@ CHECK (length(model) <= 255)
 -- constraint costs.ck_costs__request_id
 CHECK (request_id IS NULL OR length(request_id) <= 255)
 -- constraint costs.ck_costs__source
-CHECK (source IN ('console', 'write_protection', 'compact', 'lynx', 'look', 'listen', 'genimg', 'websearch', 'chat', 'embedding', 'execution', 'other'))
+CHECK (source = 'console' OR source = 'write_protection' OR source = 'compact' OR source = 'lynx' OR source = 'look' OR source = 'listen' OR source = 'genimg' OR source = 'websearch' OR source = 'chat' OR source = 'embedding' OR source = 'execution' OR source = 'other')
 -- constraint costs.ck_costs__unit
 CHECK (unit IS NULL OR length(unit) <= 255)
 -- constraint costs.fk_costs__agent_id
@@ -644,7 +644,7 @@ INTEGER DEFAULT 0 NOT NULL
 -- constraint execution_changes.ck_execution_changes__node_id
 CHECK (node_id IS NULL OR length(node_id) <= 255)
 -- constraint execution_changes.ck_execution_changes__status
-CHECK (status IN ('pending', 'running', 'completed', 'failed', 'skipped', 'cancelled'))
+CHECK (status = 'pending' OR status = 'running' OR status = 'completed' OR status = 'failed' OR status = 'skipped' OR status = 'cancelled')
 -- constraint execution_changes.fk_execution_changes__execution_id
 FOREIGN KEY(execution_id) REFERENCES executions (id) ON DELETE CASCADE
 -- index execution_changes.ix_execution_changes__execution_id_id
@@ -693,7 +693,7 @@ CHECK (length(node_name) <= 255)
 -- constraint execution_logs.ck_execution_logs__output
 CHECK (output IS NULL OR json_valid(output))
 -- constraint execution_logs.ck_execution_logs__status
-CHECK (status IN ('pending', 'running', 'completed', 'failed', 'skipped', 'cancelled'))
+CHECK (status = 'pending' OR status = 'running' OR status = 'completed' OR status = 'failed' OR status = 'skipped' OR status = 'cancelled')
 -- constraint execution_logs.fk_execution_logs__execution_id
 FOREIGN KEY(execution_id) REFERENCES executions (id) ON DELETE CASCADE
 -- constraint execution_logs.uq_execution_logs__execution_id_node_id_attempt
@@ -782,7 +782,7 @@ CHECK (output IS NULL OR json_valid(output))
 -- constraint executions.ck_executions__queue
 CHECK (length(queue) <= 255)
 -- constraint executions.ck_executions__status
-CHECK (status IN ('pending', 'running', 'completed', 'failed', 'cancelled'))
+CHECK (status = 'pending' OR status = 'running' OR status = 'completed' OR status = 'failed' OR status = 'cancelled')
 -- constraint executions.ck_executions__uuid
 CHECK (length(uuid) = 36)
 -- constraint executions.fk_executions__agent_id
@@ -845,7 +845,7 @@ TEXT DEFAULT (strftime('%Y-%m-%dT%H:%M:%f000+00:00', 'now')) NOT NULL
 -- constraint hosts.ck_hosts__environment
 CHECK (json_valid(environment))
 -- constraint hosts.ck_hosts__host_type
-CHECK (host_type IN ('runner', 'supervisor'))
+CHECK (host_type = 'runner' OR host_type = 'supervisor')
 -- constraint hosts.ck_hosts__machine_id
 CHECK (machine_id IS NULL OR length(machine_id) <= 255)
 -- constraint hosts.ck_hosts__name
@@ -906,7 +906,7 @@ CHECK (length(provider) <= 255)
 -- constraint integration_connections.ck_integration_connections__scopes
 CHECK (json_valid(scopes))
 -- constraint integration_connections.ck_integration_connections__status
-CHECK (status IN ('pending', 'connected', 'disconnected', 'expired', 'error'))
+CHECK (status = 'pending' OR status = 'connected' OR status = 'disconnected' OR status = 'expired' OR status = 'error')
 -- constraint integration_connections.ck_integration_connections__uuid
 CHECK (length(uuid) = 36)
 -- constraint integration_connections.fk_integration_connections__user_id
@@ -951,7 +951,7 @@ CHECK (error_code IS NULL OR length(error_code) <= 255)
 -- constraint integration_events.ck_integration_events__event_data
 CHECK (json_valid(event_data))
 -- constraint integration_events.ck_integration_events__event_type
-CHECK (event_type IN ('connected', 'disconnected', 'tool_used', 'error', 'refreshed'))
+CHECK (event_type = 'connected' OR event_type = 'disconnected' OR event_type = 'tool_used' OR event_type = 'error' OR event_type = 'refreshed')
 -- constraint integration_events.ck_integration_events__tool_name
 CHECK (tool_name IS NULL OR length(tool_name) <= 255)
 -- constraint integration_events.ck_integration_events__tool_parameters
@@ -1044,7 +1044,7 @@ CHECK (embedding_version IS NULL OR length(embedding_version) <= 255)
 -- constraint knowledge_base.ck_knowledge_base__metadata
 CHECK (json_valid(metadata))
 -- constraint knowledge_base.ck_knowledge_base__processing_status
-CHECK (processing_status IN ('pending', 'processing', 'completed', 'failed'))
+CHECK (processing_status = 'pending' OR processing_status = 'processing' OR processing_status = 'completed' OR processing_status = 'failed')
 -- constraint knowledge_base.ck_knowledge_base__tags
 CHECK (json_valid(tags))
 -- constraint knowledge_base.ck_knowledge_base__uuid
@@ -1122,7 +1122,7 @@ TEXT DEFAULT '' NOT NULL
 -- constraint mail_messages.ck_mail_messages__from_username
 CHECK (length(from_username) <= 255)
 -- constraint mail_messages.ck_mail_messages__kind
-CHECK (kind IN ('mail', 'chat'))
+CHECK (kind = 'mail' OR kind = 'chat')
 -- constraint mail_messages.ck_mail_messages__participants_digest
 CHECK (length(participants_digest) <= 64)
 -- constraint mail_messages.fk_mail_messages__from_user_id
@@ -1161,13 +1161,13 @@ TEXT DEFAULT (strftime('%Y-%m-%dT%H:%M:%f000+00:00', 'now')) NOT NULL
 -- column mail_recipients.user_id
 INTEGER NOT NULL
 -- constraint mail_recipients.ck_mail_recipients__kind
-CHECK (kind IN ('mail', 'chat'))
+CHECK (kind = 'mail' OR kind = 'chat')
 -- constraint mail_recipients.ck_mail_recipients__own
 CHECK (own IN (0, 1))
 -- constraint mail_recipients.ck_mail_recipients__participants_digest
 CHECK (length(participants_digest) <= 64)
 -- constraint mail_recipients.ck_mail_recipients__type
-CHECK (type IN ('to', 'cc', 'bcc', 'from'))
+CHECK (type = 'to' OR type = 'cc' OR type = 'bcc' OR type = 'from')
 -- constraint mail_recipients.fk_mail_recipients__message_id
 FOREIGN KEY(message_id) REFERENCES mail_messages (id) ON DELETE CASCADE
 -- constraint mail_recipients.fk_mail_recipients__user_id
@@ -1289,7 +1289,7 @@ CHECK (json_valid(metadata))
 -- constraint messages.ck_messages__name
 CHECK (name IS NULL OR length(name) <= 255)
 -- constraint messages.ck_messages__role
-CHECK (role IN ('user', 'assistant', 'system', 'developer', 'tool'))
+CHECK (role = 'user' OR role = 'assistant' OR role = 'system' OR role = 'developer' OR role = 'tool')
 -- constraint messages.ck_messages__tool_call_id
 CHECK (tool_call_id IS NULL OR length(tool_call_id) <= 255)
 -- constraint messages.fk_messages__conversation_id
@@ -1382,7 +1382,7 @@ CHECK (json_valid(pricing))
 -- constraint models.ck_models__shipped
 CHECK (shipped IS NULL OR json_valid(shipped))
 -- constraint models.ck_models__type
-CHECK (type IN ('llm', 'image', 'embedding', 'audio', 'rerank', 'moderation', 'other'))
+CHECK (type = 'llm' OR type = 'image' OR type = 'embedding' OR type = 'audio' OR type = 'rerank' OR type = 'moderation' OR type = 'other')
 -- constraint models.ck_models__version_name
 CHECK (length(version_name) <= 255)
 -- constraint models.fk_models__provider_id
@@ -1792,7 +1792,7 @@ TEXT NOT NULL
 -- constraint spend_limits.ck_spend_limits__amount
 CHECK (amount >= 0)
 -- constraint spend_limits.ck_spend_limits__covers
-CHECK (covers IN ('self', 'tree'))
+CHECK (covers = 'self' OR covers = 'tree')
 -- constraint spend_limits.ck_spend_limits__every
 CHECK (every >= 1)
 -- constraint spend_limits.ck_spend_limits__exempts_from_installation
@@ -1800,7 +1800,7 @@ CHECK (exempts_from_installation IN (0, 1))
 -- constraint spend_limits.ck_spend_limits__installation
 CHECK (user_id IS NOT NULL OR covers = 'self')
 -- constraint spend_limits.ck_spend_limits__period
-CHECK (period IN ('hour', 'day', 'week', 'month', 'none'))
+CHECK (period = 'hour' OR period = 'day' OR period = 'week' OR period = 'month' OR period = 'none')
 -- constraint spend_limits.fk_spend_limits__user_id
 FOREIGN KEY(user_id) REFERENCES users (id) ON DELETE CASCADE
 -- constraint spend_limits.uq_spend_limits__user_id_covers
@@ -2049,7 +2049,7 @@ CHECK (json_valid(config))
 -- constraint users.ck_users__email
 CHECK (email IS NULL OR length(email) <= 255)
 -- constraint users.ck_users__kind
-CHECK (kind IN ('human', 'agent', 'service'))
+CHECK (kind = 'human' OR kind = 'agent' OR kind = 'service')
 -- constraint users.ck_users__lead_is_another
 CHECK (lead_user_id <> id)
 -- constraint users.ck_users__runtime_key_hash
@@ -2057,7 +2057,7 @@ CHECK (runtime_key_hash IS NULL OR length(runtime_key_hash) <= 64)
 -- constraint users.ck_users__settings
 CHECK (json_valid(settings))
 -- constraint users.ck_users__status
-CHECK (status IN ('active', 'disabled', 'archived'))
+CHECK (status = 'active' OR status = 'disabled' OR status = 'archived')
 -- constraint users.ck_users__username
 CHECK (length(username) <= 64)
 -- constraint users.ck_users__username_characters
@@ -2149,11 +2149,11 @@ INTEGER NOT NULL
 -- constraint vector_collections.ck_vector_collections__dimension
 CHECK (dimension BETWEEN 1 AND 16000)
 -- constraint vector_collections.ck_vector_collections__distance
-CHECK (distance IN ('cosine', 'l2', 'inner_product'))
+CHECK (distance = 'cosine' OR distance = 'l2' OR distance = 'inner_product')
 -- constraint vector_collections.ck_vector_collections__embedding_model
 CHECK (embedding_model IS NULL OR length(embedding_model) <= 255)
 -- constraint vector_collections.ck_vector_collections__index_kind
-CHECK (index_kind IN ('hnsw', 'hnsw_binary', 'ivfflat'))
+CHECK (index_kind IS NULL OR index_kind = 'hnsw' OR index_kind = 'hnsw_binary' OR index_kind = 'ivfflat')
 -- constraint vector_collections.ck_vector_collections__name
 CHECK (length(name) <= 255)
 -- constraint vector_collections.fk_vector_collections__user_id
@@ -2272,7 +2272,7 @@ CHECK (json_valid(definition))
 -- constraint workflows.ck_workflows__name
 CHECK (length(name) <= 255)
 -- constraint workflows.ck_workflows__status
-CHECK (status IN ('draft', 'active', 'inactive', 'archived'))
+CHECK (status = 'draft' OR status = 'active' OR status = 'inactive' OR status = 'archived')
 -- constraint workflows.ck_workflows__uuid
 CHECK (length(uuid) = 36)
 -- constraint workflows.fk_workflows__user_id

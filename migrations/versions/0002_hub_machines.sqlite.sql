@@ -17,7 +17,7 @@ CREATE TABLE hosts (
     CONSTRAINT ck_hosts__name CHECK (length(name) <= 64),
     CONSTRAINT ck_hosts__machine_id CHECK (machine_id IS NULL OR length(machine_id) <= 255),
     CONSTRAINT ck_hosts__restricted CHECK (restricted IN (0, 1)),
-    CONSTRAINT ck_hosts__host_type CHECK (host_type IN ('runner', 'supervisor')),
+    CONSTRAINT ck_hosts__host_type CHECK (host_type = 'runner' OR host_type = 'supervisor'),
     CONSTRAINT ck_hosts__environment CHECK (json_valid(environment))
 ) STRICT;
 
@@ -111,7 +111,7 @@ CREATE TABLE mail_messages (
     CONSTRAINT fk_mail_messages__from_user_id FOREIGN KEY(from_user_id) REFERENCES users (id) ON DELETE SET NULL,
     CONSTRAINT ck_mail_messages__from_username CHECK (length(from_username) <= 255),
     CONSTRAINT fk_mail_messages__host_id FOREIGN KEY(host_id) REFERENCES hosts (id) ON DELETE SET NULL,
-    CONSTRAINT ck_mail_messages__kind CHECK (kind IN ('mail', 'chat')),
+    CONSTRAINT ck_mail_messages__kind CHECK (kind = 'mail' OR kind = 'chat'),
     CONSTRAINT ck_mail_messages__participants_digest CHECK (length(participants_digest) <= 64)
 ) STRICT;
 
@@ -137,8 +137,8 @@ CREATE TABLE mail_recipients (
     CONSTRAINT uq_mail_recipients__message_id_user_id UNIQUE (message_id, user_id),
     CONSTRAINT fk_mail_recipients__message_id FOREIGN KEY(message_id) REFERENCES mail_messages (id) ON DELETE CASCADE,
     CONSTRAINT fk_mail_recipients__user_id FOREIGN KEY(user_id) REFERENCES users (id) ON DELETE CASCADE,
-    CONSTRAINT ck_mail_recipients__type CHECK (type IN ('to', 'cc', 'bcc', 'from')),
-    CONSTRAINT ck_mail_recipients__kind CHECK (kind IN ('mail', 'chat')),
+    CONSTRAINT ck_mail_recipients__type CHECK (type = 'to' OR type = 'cc' OR type = 'bcc' OR type = 'from'),
+    CONSTRAINT ck_mail_recipients__kind CHECK (kind = 'mail' OR kind = 'chat'),
     CONSTRAINT ck_mail_recipients__participants_digest CHECK (length(participants_digest) <= 64),
     CONSTRAINT ck_mail_recipients__own CHECK (own IN (0, 1))
 ) STRICT;
@@ -174,7 +174,7 @@ CREATE TABLE attachments (
     CONSTRAINT uq_attachments__public_id UNIQUE (public_id),
     CONSTRAINT ck_attachments__public_id CHECK (length(public_id) <= 22),
     CONSTRAINT ck_attachments__file_hash CHECK (length(file_hash) <= 64),
-    CONSTRAINT ck_attachments__purpose CHECK (purpose IN ('mail', 'context')),
+    CONSTRAINT ck_attachments__purpose CHECK (purpose = 'mail' OR purpose = 'context'),
     CONSTRAINT fk_attachments__uploaded_by FOREIGN KEY(uploaded_by) REFERENCES users (id) ON DELETE SET NULL
 ) STRICT;
 
@@ -196,9 +196,9 @@ CREATE TABLE context_log (
     created_at TEXT DEFAULT (strftime('%Y-%m-%dT%H:%M:%f000+00:00', 'now')) NOT NULL,
     CONSTRAINT fk_context_log__run_session_id FOREIGN KEY(run_session_id) REFERENCES run_session (id) ON DELETE CASCADE,
     CONSTRAINT fk_context_log__host_id FOREIGN KEY(host_id) REFERENCES hosts (id) ON DELETE SET NULL,
-    CONSTRAINT ck_context_log__role CHECK (role IN ('platform', 'llm')),
-    CONSTRAINT ck_context_log__source CHECK (source IN ('start_prompt', 'end_prompt', 'console', 'llm')),
-    CONSTRAINT ck_context_log__type CHECK (type IN ('comment', 'error', 'system', 'tool')),
+    CONSTRAINT ck_context_log__role CHECK (role = 'platform' OR role = 'llm'),
+    CONSTRAINT ck_context_log__source CHECK (source IS NULL OR source = 'start_prompt' OR source = 'end_prompt' OR source = 'console' OR source = 'llm'),
+    CONSTRAINT ck_context_log__type CHECK (type IS NULL OR type = 'comment' OR type = 'error' OR type = 'system' OR type = 'tool'),
     CONSTRAINT fk_context_log__attachment_id FOREIGN KEY(attachment_id) REFERENCES attachments (id) ON DELETE SET NULL
 ) STRICT;
 
@@ -294,7 +294,7 @@ CREATE TABLE costs (
     CONSTRAINT ck_costs__model CHECK (length(model) <= 255),
     CONSTRAINT fk_costs__message_id FOREIGN KEY(message_id) REFERENCES messages (id) ON DELETE SET NULL,
     CONSTRAINT fk_costs__execution_id FOREIGN KEY(execution_id) REFERENCES executions (id) ON DELETE SET NULL,
-    CONSTRAINT ck_costs__source CHECK (source IN ('console', 'write_protection', 'compact', 'lynx', 'look', 'listen', 'genimg', 'websearch', 'chat', 'embedding', 'execution', 'other')),
+    CONSTRAINT ck_costs__source CHECK (source = 'console' OR source = 'write_protection' OR source = 'compact' OR source = 'lynx' OR source = 'look' OR source = 'listen' OR source = 'genimg' OR source = 'websearch' OR source = 'chat' OR source = 'embedding' OR source = 'execution' OR source = 'other'),
     CONSTRAINT ck_costs__request_id CHECK (request_id IS NULL OR length(request_id) <= 255),
     CONSTRAINT ck_costs__unit CHECK (unit IS NULL OR length(unit) <= 255),
     CONSTRAINT fk_costs__corrects_id FOREIGN KEY(corrects_id) REFERENCES costs (id) ON DELETE RESTRICT
@@ -347,8 +347,8 @@ CREATE TABLE spend_limits (
     CONSTRAINT ck_spend_limits__every CHECK (every >= 1),
     CONSTRAINT ck_spend_limits__installation CHECK (user_id IS NOT NULL OR covers = 'self'),
     CONSTRAINT fk_spend_limits__user_id FOREIGN KEY(user_id) REFERENCES users (id) ON DELETE CASCADE,
-    CONSTRAINT ck_spend_limits__covers CHECK (covers IN ('self', 'tree')),
-    CONSTRAINT ck_spend_limits__period CHECK (period IN ('hour', 'day', 'week', 'month', 'none')),
+    CONSTRAINT ck_spend_limits__covers CHECK (covers = 'self' OR covers = 'tree'),
+    CONSTRAINT ck_spend_limits__period CHECK (period = 'hour' OR period = 'day' OR period = 'week' OR period = 'month' OR period = 'none'),
     CONSTRAINT ck_spend_limits__exempts_from_installation CHECK (exempts_from_installation IN (0, 1))
 ) STRICT;
 
@@ -406,7 +406,7 @@ CREATE TABLE cost_days (
     CONSTRAINT uq_cost_days__day_user_id_model_source_agent_id UNIQUE (day, user_id, model, source, agent_id),
     CONSTRAINT fk_cost_days__user_id FOREIGN KEY(user_id) REFERENCES users (id) ON DELETE SET NULL,
     CONSTRAINT ck_cost_days__model CHECK (length(model) <= 255),
-    CONSTRAINT ck_cost_days__source CHECK (source IN ('console', 'write_protection', 'compact', 'lynx', 'look', 'listen', 'genimg', 'websearch', 'chat', 'embedding', 'execution', 'other')),
+    CONSTRAINT ck_cost_days__source CHECK (source = 'console' OR source = 'write_protection' OR source = 'compact' OR source = 'lynx' OR source = 'look' OR source = 'listen' OR source = 'genimg' OR source = 'websearch' OR source = 'chat' OR source = 'embedding' OR source = 'execution' OR source = 'other'),
     CONSTRAINT fk_cost_days__agent_id FOREIGN KEY(agent_id) REFERENCES agents (id) ON DELETE SET NULL
 ) STRICT;
 

@@ -52,7 +52,7 @@ CREATE TABLE models (
     CONSTRAINT fk_models__provider_id FOREIGN KEY(provider_id) REFERENCES providers (id) ON DELETE SET NULL,
     CONSTRAINT ck_models__name CHECK (length(name) <= 255),
     CONSTRAINT ck_models__version_name CHECK (length(version_name) <= 255),
-    CONSTRAINT ck_models__type CHECK (type IN ('llm', 'image', 'embedding', 'audio', 'rerank', 'moderation', 'other')),
+    CONSTRAINT ck_models__type CHECK (type = 'llm' OR type = 'image' OR type = 'embedding' OR type = 'audio' OR type = 'rerank' OR type = 'moderation' OR type = 'other'),
     CONSTRAINT ck_models__pricing CHECK (json_valid(pricing)),
     CONSTRAINT ck_models__capabilities CHECK (json_valid(capabilities)),
     CONSTRAINT ck_models__default_parameters CHECK (json_valid(default_parameters)),

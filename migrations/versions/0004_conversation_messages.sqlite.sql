@@ -57,7 +57,7 @@ CREATE TABLE messages (
     CONSTRAINT uq_messages__conversation_id_position UNIQUE (conversation_id, position),
     CONSTRAINT fk_messages__conversation_id FOREIGN KEY(conversation_id) REFERENCES conversations (id) ON DELETE CASCADE,
     CONSTRAINT fk_messages__parent_id FOREIGN KEY(parent_id) REFERENCES messages (id) ON DELETE SET NULL,
-    CONSTRAINT ck_messages__role CHECK (role IN ('user', 'assistant', 'system', 'developer', 'tool')),
+    CONSTRAINT ck_messages__role CHECK (role = 'user' OR role = 'assistant' OR role = 'system' OR role = 'developer' OR role = 'tool'),
     CONSTRAINT ck_messages__content CHECK (json_valid(content)),
     CONSTRAINT ck_messages__name CHECK (name IS NULL OR length(name) <= 255),
     CONSTRAINT ck_messages__tool_call_id CHECK (tool_call_id IS NULL OR length(tool_call_id) <= 255),

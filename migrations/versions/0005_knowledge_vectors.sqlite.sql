@@ -14,9 +14,9 @@ CREATE TABLE vector_collections (
     CONSTRAINT ck_vector_collections__dimension CHECK (dimension BETWEEN 1 AND 16000),
     CONSTRAINT fk_vector_collections__user_id FOREIGN KEY(user_id) REFERENCES users (id) ON DELETE CASCADE,
     CONSTRAINT ck_vector_collections__name CHECK (length(name) <= 255),
-    CONSTRAINT ck_vector_collections__distance CHECK (distance IN ('cosine', 'l2', 'inner_product')),
+    CONSTRAINT ck_vector_collections__distance CHECK (distance = 'cosine' OR distance = 'l2' OR distance = 'inner_product'),
     CONSTRAINT ck_vector_collections__embedding_model CHECK (embedding_model IS NULL OR length(embedding_model) <= 255),
-    CONSTRAINT ck_vector_collections__index_kind CHECK (index_kind IN ('hnsw', 'hnsw_binary', 'ivfflat'))
+    CONSTRAINT ck_vector_collections__index_kind CHECK (index_kind IS NULL OR index_kind = 'hnsw' OR index_kind = 'hnsw_binary' OR index_kind = 'ivfflat')
 ) STRICT;
 
 -- A piece of text and its embedding.
@@ -146,7 +146,7 @@ CREATE TABLE knowledge_base (
     CONSTRAINT ck_knowledge_base__embedding_model CHECK (embedding_model IS NULL OR length(embedding_model) <= 255),
     CONSTRAINT ck_knowledge_base__embedding_version CHECK (embedding_version IS NULL OR length(embedding_version) <= 255),
     CONSTRAINT fk_knowledge_base__parent_document_id FOREIGN KEY(parent_document_id) REFERENCES knowledge_base (id) ON DELETE CASCADE,
-    CONSTRAINT ck_knowledge_base__processing_status CHECK (processing_status IN ('pending', 'processing', 'completed', 'failed')),
+    CONSTRAINT ck_knowledge_base__processing_status CHECK (processing_status = 'pending' OR processing_status = 'processing' OR processing_status = 'completed' OR processing_status = 'failed'),
     CONSTRAINT ck_knowledge_base__claimed_by CHECK (claimed_by IS NULL OR length(claimed_by) <= 255),
     CONSTRAINT ck_knowledge_base__content_hash CHECK (content_hash IS NULL OR length(content_hash) <= 64)
 ) STRICT;

@@ -14,7 +14,7 @@ CREATE TABLE workflows (
     CONSTRAINT ck_workflows__uuid CHECK (length(uuid) = 36),
     CONSTRAINT fk_workflows__user_id FOREIGN KEY(user_id) REFERENCES users (id) ON DELETE CASCADE,
     CONSTRAINT ck_workflows__name CHECK (length(name) <= 255),
-    CONSTRAINT ck_workflows__status CHECK (status IN ('draft', 'active', 'inactive', 'archived')),
+    CONSTRAINT ck_workflows__status CHECK (status = 'draft' OR status = 'active' OR status = 'inactive' OR status = 'archived'),
     CONSTRAINT ck_workflows__definition CHECK (json_valid(definition))
 ) STRICT;
 
@@ -67,7 +67,7 @@ CREATE TABLE executions (
     CONSTRAINT fk_executions__workflow_id FOREIGN KEY(workflow_id) REFERENCES workflows (id) ON DELETE CASCADE,
     CONSTRAINT fk_executions__user_id FOREIGN KEY(user_id) REFERENCES users (id) ON DELETE CASCADE,
     CONSTRAINT fk_executions__agent_id FOREIGN KEY(agent_id) REFERENCES agents (id) ON DELETE SET NULL,
-    CONSTRAINT ck_executions__status CHECK (status IN ('pending', 'running', 'completed', 'failed', 'cancelled')),
+    CONSTRAINT ck_executions__status CHECK (status = 'pending' OR status = 'running' OR status = 'completed' OR status = 'failed' OR status = 'cancelled'),
     CONSTRAINT ck_executions__input CHECK (input IS NULL OR json_valid(input)),
     CONSTRAINT ck_executions__output CHECK (output IS NULL OR json_valid(output)),
     CONSTRAINT ck_executions__metadata CHECK (json_valid(metadata)),
@@ -120,7 +120,7 @@ CREATE TABLE execution_logs (
     CONSTRAINT fk_execution_logs__execution_id FOREIGN KEY(execution_id) REFERENCES executions (id) ON DELETE CASCADE,
     CONSTRAINT ck_execution_logs__node_id CHECK (length(node_id) <= 255),
     CONSTRAINT ck_execution_logs__node_name CHECK (length(node_name) <= 255),
-    CONSTRAINT ck_execution_logs__status CHECK (status IN ('pending', 'running', 'completed', 'failed', 'skipped', 'cancelled')),
+    CONSTRAINT ck_execution_logs__status CHECK (status = 'pending' OR status = 'running' OR status = 'completed' OR status = 'failed' OR status = 'skipped' OR status = 'cancelled'),
     CONSTRAINT ck_execution_logs__input CHECK (input IS NULL OR json_valid(input)),
     CONSTRAINT ck_execution_logs__output CHECK (output IS NULL OR json_valid(output))
 ) STRICT;
@@ -148,7 +148,7 @@ CREATE TABLE execution_changes (
     created_at TEXT DEFAULT (strftime('%Y-%m-%dT%H:%M:%f000+00:00', 'now')) NOT NULL,
     CONSTRAINT fk_execution_changes__execution_id FOREIGN KEY(execution_id) REFERENCES executions (id) ON DELETE CASCADE,
     CONSTRAINT ck_execution_changes__node_id CHECK (node_id IS NULL OR length(node_id) <= 255),
-    CONSTRAINT ck_execution_changes__status CHECK (status IN ('pending', 'running', 'completed', 'failed', 'skipped', 'cancelled'))
+    CONSTRAINT ck_execution_changes__status CHECK (status = 'pending' OR status = 'running' OR status = 'completed' OR status = 'failed' OR status = 'skipped' OR status = 'cancelled')
 ) STRICT;
 
 CREATE INDEX ix_execution_changes__execution_id_id ON execution_changes (execution_id, id);
@@ -182,7 +182,7 @@ CREATE TABLE agent_sessions (
     CONSTRAINT fk_agent_sessions__user_id FOREIGN KEY(user_id) REFERENCES users (id) ON DELETE CASCADE,
     CONSTRAINT fk_agent_sessions__agent_id FOREIGN KEY(agent_id) REFERENCES agents (id) ON DELETE CASCADE,
     CONSTRAINT fk_agent_sessions__conversation_id FOREIGN KEY(conversation_id) REFERENCES conversations (id) ON DELETE SET NULL,
-    CONSTRAINT ck_agent_sessions__status CHECK (status IN ('running', 'paused', 'completed', 'failed')),
+    CONSTRAINT ck_agent_sessions__status CHECK (status = 'running' OR status = 'paused' OR status = 'completed' OR status = 'failed'),
     CONSTRAINT ck_agent_sessions__context CHECK (json_valid(context)),
     CONSTRAINT ck_agent_sessions__checkpoints CHECK (json_valid(checkpoints)),
     CONSTRAINT ck_agent_sessions__variables CHECK (json_valid(variables)),

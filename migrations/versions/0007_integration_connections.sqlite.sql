@@ -24,7 +24,7 @@ CREATE TABLE integration_connections (
     CONSTRAINT fk_integration_connections__user_id FOREIGN KEY(user_id) REFERENCES users (id) ON DELETE CASCADE,
     CONSTRAINT ck_integration_connections__provider CHECK (length(provider) <= 255),
     CONSTRAINT ck_integration_connections__account_id CHECK (length(account_id) <= 255),
-    CONSTRAINT ck_integration_connections__status CHECK (status IN ('pending', 'connected', 'disconnected', 'expired', 'error')),
+    CONSTRAINT ck_integration_connections__status CHECK (status = 'pending' OR status = 'connected' OR status = 'disconnected' OR status = 'expired' OR status = 'error'),
     CONSTRAINT ck_integration_connections__scopes CHECK (json_valid(scopes)),
     CONSTRAINT ck_integration_connections__metadata CHECK (json_valid(metadata))
 ) STRICT;
@@ -48,7 +48,7 @@ CREATE TABLE integration_events (
     created_at TEXT DEFAULT (strftime('%Y-%m-%dT%H:%M:%f000+00:00', 'now')) NOT NULL,
     CONSTRAINT fk_integration_events__user_id FOREIGN KEY(user_id) REFERENCES users (id) ON DELETE CASCADE,
     CONSTRAINT fk_integration_events__integration_id FOREIGN KEY(integration_id) REFERENCES integration_connections (id) ON DELETE CASCADE,
-    CONSTRAINT ck_integration_events__event_type CHECK (event_type IN ('connected', 'disconnected', 'tool_used', 'error', 'refreshed')),
+    CONSTRAINT ck_integration_events__event_type CHECK (event_type = 'connected' OR event_type = 'disconnected' OR event_type = 'tool_used' OR event_type = 'error' OR event_type = 'refreshed'),
     CONSTRAINT ck_integration_events__event_data CHECK (json_valid(event_data)),
     CONSTRAINT ck_integration_events__tool_name CHECK (tool_name IS NULL OR length(tool_name) <= 255),
     CONSTRAINT ck_integration_events__tool_parameters CHECK (tool_parameters IS NULL OR json_valid(tool_parameters)),
