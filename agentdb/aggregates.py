@@ -28,18 +28,27 @@ class Aggregates:
         secrets: what is known of the database's secrets.
         key_uses: where the uses of access keys are counted.
         folder: where the files of attachments lie.
+        tenant: the user whose scope it is, when it is one.
     """
 
     in_unit: ClassVar[bool] = False  # the connection is a transaction, which may be undone
 
     def __init__(
-        self, connection: Connection, *, most: int, secrets: KnownSecrets, key_uses: KeyUses, folder: Folder
+        self,
+        connection: Connection,
+        *,
+        most: int,
+        secrets: KnownSecrets,
+        key_uses: KeyUses,
+        folder: Folder,
+        tenant: int | None = None,
     ) -> None:
         self._over = connection
         self._most = most
         self._secrets = secrets
         self._key_uses = key_uses
         self._folder = folder
+        self._tenant = tenant
 
     @cached_property
     def supervisor(self) -> SupervisorRepositories:
@@ -50,7 +59,12 @@ class Aggregates:
     def hub(self) -> HubRepositories:
         """What the machines of one installation share."""
         return HubRepositories(
-            self._over, most=self._most, secrets=self._secrets, folder=self._folder, in_unit=self.in_unit
+            self._over,
+            most=self._most,
+            secrets=self._secrets,
+            folder=self._folder,
+            in_unit=self.in_unit,
+            tenant=self._tenant,
         )
 
     @cached_property

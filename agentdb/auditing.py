@@ -16,6 +16,7 @@ from agentdb.engine.scoping.beyond import beyond_tenant
 
 SYSTEM: Final = "system"  # the actor's name where nobody in particular acted
 UNKNOWN: Final = "unknown"  # where the actor is no user any more
+ACTOR: Final = "actor_user_id"
 ONES_OWN_ACTS: Final = "the record of what a user did is nobody's, and is not read within a scope"
 
 
@@ -37,7 +38,7 @@ def entry_statement() -> Insert:
 
 @cache
 def _record() -> Plan[None]:
-    return beyond_tenant(Plan(entry_statement(), name="audit.record"), ONES_OWN_ACTS, own=("actor_user_id",))
+    return beyond_tenant(Plan(entry_statement(), name="audit.record"), ONES_OWN_ACTS, own=(ACTOR,), actor=ACTOR)
 
 
 def recorded(

@@ -139,9 +139,11 @@ class Database(Aggregates):
         refuse_inside_a_unit("write()" if writes else "read()", self._shortcut)
         with UnitSecrets(self._secrets, writes=writes) as secrets:
             async with self._there().transaction(writes=writes) as whole:
-                transaction = whole if scope is None else scope(whole)
-                most, uses = self.settings.page_limit, self._key_uses
-                unit = Unit(transaction, writes=writes, most=most, secrets=secrets, key_uses=uses, folder=self._folder)
+                transaction, tenant = (whole, None) if scope is None else (scope.of(whole), scope.user_id)
+                most, uses, folder = self.settings.page_limit, self._key_uses, self._folder
+                unit = Unit(
+                    transaction, writes=writes, most=most, secrets=secrets, key_uses=uses, folder=folder, tenant=tenant
+                )
                 enter(unit, self._shortcut)
                 try:
                     yield unit

@@ -40,7 +40,14 @@ class BadSettings(AgentDBError):
 
 
 class BudgetExceeded(AgentDBError):
-    """A spend limit does not leave room for this amount."""
+    """A spend limit does not leave room for this amount.
+
+    ``user_id`` is whose limit it is; None: the installation's.
+    """
+
+    def __init__(self, message: str, *, user_id: int | None = None) -> None:
+        super().__init__(message)
+        self.user_id = user_id
 
 
 class Conflict(AgentDBError):

@@ -7,7 +7,7 @@ A model declares its path as ``__owner__``. A path is a value: whoever builds a 
     Owner.nobody                                    a record of its own, which outlives whom it tells about
     Owner.by("user_id")                             the user a column names
     Owner.via("conversation_id", "conversations")   whoever owns the row a column refers to
-    Owner.among("mail_recipients", "message_id")    whoever owns one of the rows of a table that refer to this one
+    Owner.among("mail_recipients", "message_id")    whoever sees one of the rows of a table that refer to this one
     Owner.first_of(path, path)                      the first path that leads to a row: the next where a column is null
     Owner.any_of(path, path)                        several people at once
 """
@@ -39,7 +39,7 @@ class Owner:
 
     @staticmethod
     def among(table: str, column: str) -> Owner:
-        """Return the path to the users named by rows of ``table`` whose ``column`` refers to this row."""
+        """Return the path to the users who see rows of ``table`` whose ``column`` refers to this row: to read it."""
         return Among(table, column)
 
     @staticmethod
@@ -78,7 +78,7 @@ class Via(Owner):
 
 @dataclass(frozen=True, slots=True)
 class Among(Owner):
-    """Whoever is the ``user_id`` of one of the rows of ``table`` whose ``column`` refers to this row."""
+    """Whoever sees one of the rows of ``table`` whose ``column`` refers to this row."""
 
     table: str
     column: str

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass
 from datetime import datetime
 from functools import cache
 from types import MappingProxyType
@@ -24,8 +25,6 @@ from agentdb.unit import Unit
 
 R = TypeVar("R")
 
-Scope = Callable[[Transaction], Transaction]
-
 
 @cache
 def paths() -> Paths:
@@ -36,6 +35,17 @@ def paths() -> Paths:
             for mapper in Entity.registry.mappers
         }
     )
+
+
+@dataclass(frozen=True, slots=True)
+class Scope:
+    """One user's scope, put before a transaction."""
+
+    user_id: int
+
+    def of(self, transaction: Transaction) -> Transaction:
+        """Return a transaction as the user sees it."""
+        return ScopedTransaction(transaction, paths(), self.user_id)
 
 
 class Doors(Protocol):
@@ -61,10 +71,8 @@ class Tenant(Aggregates):
     def __init__(self, user_id: int, doors: Doors, connection: Connection, **shared: Any) -> None:
         self.user_id = whole_number(user_id, "a user's id")
         self._doors = doors
-        super().__init__(ScopedConnection(connection, paths(), self.user_id), **shared)
-
-    def _scope(self, transaction: Transaction) -> Transaction:
-        return ScopedTransaction(transaction, paths(), self.user_id)
+        self._scope = Scope(self.user_id)
+        super().__init__(ScopedConnection(connection, paths(), self.user_id), tenant=self.user_id, **shared)
 
     def write(self) -> AbstractAsyncContextManager[Unit]:
         """Open a unit that writes within the scope; see `Database.write`. It has no ``session``."""

@@ -16,9 +16,8 @@ from sqlalchemy.orm.exc import StaleDataError
 from agentdb.aggregates import Aggregates
 from agentdb.engine.connection import Shared, Transaction, Work
 from agentdb.engine.plan import Parameters, Plan
-from agentdb.engine.sharing import alone
 from agentdb.engine.watching import Watch
-from agentdb.errors import BadInput, StaleVersion
+from agentdb.errors import AgentDBError, BadInput, StaleVersion
 from agentdb.hub.filing.folder import Folder
 from agentdb.hub.masking import KnownSecrets
 from agentdb.supervisor.key_use import KeyUses
@@ -113,7 +112,9 @@ class UnitConnection:
 
     def share(self, shared: Shared[C, R], call: C) -> Awaitable[R]:
         """Answer a call in this transaction."""
-        return alone(self, shared, call)
+        if self.session is None:
+            return self.transaction.share(shared, call)
+        return self._after_flush(self.transaction.share, shared, call)
 
     async def stream(self, plan: Plan[T], parameters: Parameters, *, batch: int = 500) -> AsyncIterator[T]:
         """Yield the rows of a plan as they come."""
@@ -140,11 +141,12 @@ class Unit(Aggregates):
         secrets: KnownSecrets,
         key_uses: KeyUses,
         folder: Folder,
+        tenant: int | None = None,
     ) -> None:
         self._connection = UnitConnection(transaction)
         self.writes = writes
         self.over = False
-        super().__init__(self._connection, most=most, secrets=secrets, key_uses=key_uses, folder=folder)
+        super().__init__(self._connection, most=most, secrets=secrets, key_uses=key_uses, folder=folder, tenant=tenant)
 
     @cached_property
     def session(self) -> UnitSession:
@@ -154,6 +156,10 @@ class Unit(Aggregates):
         self._borrowed = connection
         self._connection.session = session
         return session
+
+    def told(self, error: DBAPIError) -> AgentDBError:
+        """Return our error for what the session raised: with no driver's words in it, and no value."""
+        return self._connection.transaction.told(error)
 
     def savepoint(self) -> AbstractAsyncContextManager[None]:
         """Undo only what happens inside, when an error leaves it: for what may fail while the unit goes on."""

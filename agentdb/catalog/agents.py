@@ -12,6 +12,7 @@ from sqlalchemy import Table, bindparam, select, union_all
 from agentdb.catalog import toolsets
 from agentdb.catalog.models import Agent, Tool
 from agentdb.criteria import beyond
+from agentdb.engine.asked import is_text
 from agentdb.engine.columns import of
 from agentdb.engine.plan import Plan
 from agentdb.engine.statements import insert_unless_there
@@ -80,8 +81,8 @@ class Agents(Repository[Agent]):
         Raises: BadInput; MissingReference for an unknown user, prompt or model, and for unknown tools, all named.
         Cost: one transaction of one to five statements.
         """
-        if not name.strip():
-            raise BadInput("an agent's name is not empty")
+        if not is_text(name) or not name.strip():
+            raise BadInput("an agent's name is text that is not empty")
         values = {"name": name, "user_id": user_id, **details}
         return await self.connection.run(partial(toolsets.created, values, toolsets.named(tools)))
 

@@ -10,6 +10,7 @@ from sqlalchemy import Table, bindparam, delete, exists, func, select, update
 from agentdb.catalog.models import Agent, Prompt
 from agentdb.criteria import beyond
 from agentdb.engine.advisory import turn_taken
+from agentdb.engine.asked import is_text
 from agentdb.engine.columns import of
 from agentdb.engine.connection import Connection, Script, count, one
 from agentdb.engine.plan import Plan
@@ -95,8 +96,8 @@ class Prompts:
         Raises: BadInput.
         Cost: one transaction of three statements; those who publish follow one another.
         """
-        if not name.strip():
-            raise BadInput("a prompt's name is not empty")
+        if not is_text(name) or not name.strip():
+            raise BadInput("a prompt's name is text that is not empty")
         return await self.connection.run(partial(_publish, name, content))
 
     async def find(self, prompt_id: int) -> Prompt | None:

@@ -11,9 +11,9 @@ from sqlalchemy import Table, select
 from agentdb.auditing import recorded
 from agentdb.catalog.models import Provider
 from agentdb.catalog.records import ProviderEntry
-from agentdb.criteria import update_plan
+from agentdb.criteria import delete_plan, update_plan
 from agentdb.engine.columns import of
-from agentdb.engine.connection import Connection, Script, one
+from agentdb.engine.connection import Connection, Script, count, one
 from agentdb.engine.plan import Plan
 from agentdb.engine.statements import by_key, insert_one
 from agentdb.errors import BadInput, NotFound
@@ -41,6 +41,8 @@ class _Rows(Repository[Provider]):
 class Providers:
     """Who serves models. A provider's key is stored sealed, and only `reveal` returns it.
 
+    Whatever is done to a provider stands in the audit log.
+
     Args:
         connection: the database itself, or an open unit.
         most: the cap on every limit.
@@ -58,6 +60,7 @@ class Providers:
         endpoint: str | None = None,
         api_key: Any = None,
         api_key_variable: str | None = None,
+        by: int | None = None,
     ) -> ProviderEntry:
         """Create a provider.
 
@@ -67,17 +70,16 @@ class Providers:
             endpoint: where it is reached.
             api_key: what it is called with, text or JSON; stored sealed.
             api_key_variable: the variable that holds the key instead.
+            by: the user who creates it; None: the system.
 
         Raises: BadInput; Conflict when the name is taken; BadSettings when there is a key to store and none to seal it.
-        Cost: one insert.
+        Cost: one transaction of two statements.
         """
         uuid = uuid7()
         sealed = None if api_key is None else _sealed(self.connection.keyring, api_key, uuid)
         given = {"name": _filled(name), "uuid": uuid, "api_type": api_type, "endpoint": endpoint}
-        row: Provider | None = await self.connection.fetch_one(
-            insert_one(Provider), {**given, "api_key": sealed, "api_key_variable": api_key_variable}
-        )
-        return _entry(row, name)
+        given |= {"api_key": sealed, "api_key_variable": api_key_variable}
+        return _entry(await self.connection.run(partial(_created, given, by)), name)
 
     async def get(self, provider_id: int) -> ProviderEntry:
         """Return a provider.
@@ -101,19 +103,23 @@ class Providers:
         page = await self._rows.page(by="name", limit=limit, after=after)
         return Page([_entry(row, row.name) for row in page.items], page.next)
 
-    async def update(self, provider_id: int, **changes: Any) -> ProviderEntry:
+    async def update(self, provider_id: int, *, by: int | None = None, **changes: Any) -> ProviderEntry:
         """Change a provider, and return it.
 
-        Args: changes: what `create` takes; an ``api_key`` of None takes the key away.
+        Args:
+            provider_id: which.
+            by: the user who changes it; None: the system.
+            changes: what `create` takes; an ``api_key`` of None takes the key away.
+
         Raises: NotFound; as `create`.
-        Cost: one transaction of two statements.
+        Cost: one transaction of three statements.
         """
         unknown = sorted(changes.keys() - {*_CHANGEABLE})
         if unknown or not changes:
             raise BadInput(f"a provider is changed by {', '.join(_CHANGEABLE)}, not {', '.join(unknown) or 'nothing'}")
         if "name" in changes:
             _filled(changes["name"])
-        work = partial(_change, provider_id, changes, self.connection.keyring)
+        work = partial(_change, provider_id, changes, self.connection.keyring, by)
         return _entry(await self.connection.run(work), provider_id)
 
     async def reveal(self, provider_id: int, *, by: int | None = None) -> Any:
@@ -125,16 +131,39 @@ class Providers:
         """
         return await self.connection.run(partial(_revealed, provider_id, self.connection.keyring, by))
 
-    async def remove(self, provider_id: int) -> bool:
-        """Remove a provider with the keys users have for it, and tell whether it was there; its models stay without."""
-        return await self._rows.remove(provider_id)
+    async def remove(self, provider_id: int, *, by: int | None = None) -> bool:
+        """Remove a provider with the keys users have for it, and tell whether it was there; its models stay without.
+
+        Args: by: the user who removes it; None: the system.
+        Cost: one transaction of up to three statements.
+        """
+        return await self.connection.run(partial(_removed, provider_id, by))
 
     async def count(self) -> int:
         """Return how many there are."""
         return await self._rows.count()
 
 
-def _change(provider_id: int, changes: dict[str, Any], keyring: Keyring) -> Script[Provider | None]:
+def _created(given: dict[str, Any], by: int | None) -> Script[Provider | None]:
+    row: Provider | None = yield from one(insert_one(Provider), **given)
+    if row is not None:
+        yield from _told("create", row.id, {"name": row.name}, by)
+    return row
+
+
+def _removed(provider_id: int, by: int | None) -> Script[bool]:
+    row: Provider | None = yield from one(by_key(Provider), id=provider_id)
+    if not (yield from count(delete_plan(Provider), id=provider_id)):
+        return False
+    yield from _told("remove", provider_id, {"name": row.name if row is not None else ""}, by)
+    return True
+
+
+def _told(action: str, provider_id: int, detail: dict[str, Any], by: int | None) -> Script[None]:
+    yield from recorded(actor_id=by, action=action, entity="providers", entity_id=provider_id, detail=detail)
+
+
+def _change(provider_id: int, changes: dict[str, Any], keyring: Keyring, by: int | None) -> Script[Provider | None]:
     uuid = yield from one(_UUID, provider_id=provider_id)
     if uuid is None:
         return None
@@ -142,7 +171,9 @@ def _change(provider_id: int, changes: dict[str, Any], keyring: Keyring) -> Scri
     if given.get("api_key") is not None:
         given["api_key"] = _sealed(keyring, given["api_key"], uuid)
     plan = update_plan(Provider, frozenset(given), versioned=False)
-    return (yield from one(plan, **given, key_id=provider_id))
+    row: Provider | None = yield from one(plan, **given, key_id=provider_id)
+    yield from _told("update", provider_id, {"columns": sorted(changes)}, by)
+    return row
 
 
 def _revealed(provider_id: int, keyring: Keyring, by: int | None) -> Script[Any]:
@@ -152,7 +183,7 @@ def _revealed(provider_id: int, keyring: Keyring, by: int | None) -> Script[Any]
     if row.api_key is None:
         return None
     opened = keyring.open(row.api_key, table="providers", column="api_key", row=row.uuid)
-    yield from recorded(actor_id=by, action="read", entity="providers", entity_id=provider_id)
+    yield from _told("read", provider_id, {}, by)
     return opened
 
 

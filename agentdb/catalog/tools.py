@@ -119,6 +119,8 @@ class Tools(Repository[Tool]):
         Raises: BadInput for no text, or one of more than 255 characters.
         Cost: one read by uq_tools__name, which looks at each tool until the page is full.
         """
+        if not isinstance(text, str):
+            raise BadInput(f"a search for tools is for text, not {text!r:.80}")
         if not text.strip() or len(text) > LONGEST_TEXT:
             raise BadInput(f"a search for tools is for 1 to {LONGEST_TEXT} characters, not {len(text)}")
         return await self._listed(text, category, type, is_builtin, user_id=user_id, limit=limit, after=after)

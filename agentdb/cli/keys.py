@@ -1,4 +1,4 @@
-"""``agentdb keys``: new encryption keys, rotation to the newest, and the check that every secret opens."""
+"""``agentdb keys``: new encryption keys, rotation to the newest, sealing what is open, and the check of all."""
 
 from __future__ import annotations
 
@@ -47,6 +47,16 @@ def rotate(context: typer.Context, json: Json = False) -> None:
         raise typer.Exit(Exit.LOOK)
 
 
+@keys.command(epilog=examples("agentdb keys seal"))
+def seal(context: typer.Context, json: Json = False) -> None:
+    """Seal the sensitive variables that were stored while there was no key; others may save meanwhile."""
+    sealed = run(_seal(settings_of(context)))
+    if json:
+        write_json({"sealed": sealed})
+    else:
+        say(f"{sealed} sensitive variables sealed")
+
+
 @keys.command(epilog=examples("agentdb keys check", "agentdb keys check --sample 100 --json"))
 def check(
     context: typer.Context,
@@ -76,6 +86,11 @@ async def _rotate(settings: Settings) -> Rotation:
             return await rotate_secrets(
                 database, on_progress=lambda done, total: shown.update(task, completed=done, total=total)
             )
+
+
+async def _seal(settings: Settings) -> int:
+    async with Database(settings) as database:
+        return await database.hub.variables.seal_all()
 
 
 async def _check(settings: Settings, sample: int | None) -> Check:

@@ -33,10 +33,9 @@ def _contains_postgresql(element: _contains, compiler: SQLCompiler, **kw: Any) -
 @compiles(_contains, "sqlite")
 def _contains_sqlite(element: _contains, compiler: SQLCompiler, **kw: Any) -> str:
     has, wanted = (compiler.process(clause, **kw) for clause in element.clauses)
-    return (
-        f"NOT EXISTS (SELECT 1 FROM json_each({wanted}) AS wanted "
-        f"WHERE wanted.value NOT IN (SELECT value FROM json_each({has})))"
-    )
+    # Texts of a list only: an object's or a lone text is none, and beside a null everything would be there, or not.
+    texts = f"SELECT value FROM json_each({has}) WHERE type = 'text' AND typeof(key) = 'integer'"
+    return f"NOT EXISTS (SELECT 1 FROM json_each({wanted}) AS wanted WHERE wanted.value NOT IN ({texts}))"
 
 
 def contains(column: ColumnElement[Any], name: str) -> ColumnElement[bool]:

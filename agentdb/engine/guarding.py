@@ -8,13 +8,13 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
-from datetime import datetime
 from typing import Any, Final, Protocol, TypeVar
 
 from sqlalchemy import Table, event
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
+from agentdb.engine.before import Before
 from agentdb.engine.choice import AnyEngine
 from agentdb.engine.connection import Connection, Script, Shared, Transaction, Want, Work
 from agentdb.engine.plan import Parameters, Plan
@@ -22,7 +22,6 @@ from agentdb.engine.sharing import alone
 from agentdb.engine.touching import Touched, noting, touched
 from agentdb.engine.watching import Watch
 from agentdb.errors import AgentDBError, BadInput
-from agentdb.keyring import Keyring
 
 T = TypeVar("T")
 C = TypeVar("C")
@@ -42,27 +41,13 @@ class Rights(Protocol):
         ...
 
 
-class _Guard:
+class _Guard(Before):
     """What an engine and a transaction have in common."""
 
     def __init__(self, behind: Connection, rights: Rights, dialect: Any) -> None:
-        self._behind = behind
+        super().__init__(behind)
         self._rights = rights
         self._dialect = dialect
-
-    @property
-    def chains(self) -> bool:
-        """Whether one statement may change several tables."""
-        return self._behind.chains
-
-    @property
-    def keyring(self) -> Keyring:
-        """What seals and opens secrets."""
-        return self._behind.keyring
-
-    def now(self) -> datetime:
-        """Return the database's present moment."""
-        return self._behind.now()
 
     def _check(self, plan: Plan[Any]) -> None:
         self._rights.check(plan.name, touched(plan, self._dialect))

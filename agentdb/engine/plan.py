@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
+from operator import itemgetter
 from typing import Any, Final, Generic, TypeVar
 
 from sqlalchemy import Column, Insert
@@ -47,6 +48,8 @@ class Plan(Generic[T]):
         point: this read touches a few small rows by a unique key, and may run where a long one may not.
         together: how calls that arrive while others are in flight are answered by one statement.
         beyond: why it looks beyond a user's scope, when it does; `beyond_tenant` sets it.
+        apart: by itself, its rows are asked for on a connection that is kept for such plans, where there are several:
+            it is short, and what it is for may not wait until units give theirs back.
     """
 
     statement: Executable
@@ -57,6 +60,7 @@ class Plan(Generic[T]):
     point: bool = False
     together: Together | None = None
     beyond: Beyond | None = None
+    apart: bool = False
     _compiled: dict[str, Compiled[T]] = field(default_factory=dict, repr=False)
     _scoped: Plan[T] | None = field(default=None, repr=False)
 
@@ -88,6 +92,7 @@ class Compiled(Generic[T]):
 
     __slots__ = (
         "_arrays",
+        "_placed",
         "_steps",
         "binds",
         "echo",
@@ -121,7 +126,12 @@ class Compiled(Generic[T]):
         self.binds = tuple(
             bind_of(name, compiled.binds[name], prefetched, plan, dialect) for name in compiled.positiontup or ()
         )
-        self._steps = tuple((bind.name, bind.process, bind.default) for bind in self.binds)
+        # What has several places is processed once.
+        once = {bind.name: bind for bind in self.binds}
+        self._steps = tuple((bind.name, bind.process, bind.default) for bind in once.values())
+        names = list(once)
+        places = [names.index(bind.name) for bind in self.binds]
+        self._placed = itemgetter(*places) if len(places) > len(names) else None
         self.known = frozenset(bind.name for bind in self.binds)
         entries = list(compiled._result_columns)  # noqa: SLF001
         self.echo: Sequence[tuple[bool, int]] | None = None
@@ -204,18 +214,21 @@ class Compiled(Generic[T]):
             value = given.get(name, MISSING)
             if value is MISSING:
                 if default is None:
-                    raise BadInput(f"{self.binds[len(values)].label} is required")
+                    raise BadInput(f"{self._label(name)} is required")
                 value = default(now)
             if value is not None and process is not None:
                 try:
                     value = process(value)
                 except BadInput as error:
-                    raise BadInput(f"{self.binds[len(values)].label}: {error}") from None
+                    raise BadInput(f"{self._label(name)}: {error}") from None
             values.append(value)
         if not self.known.issuperset(given):
             unknown = ", ".join(sorted(set(given) - self.known))
             raise BadInput(f"{self.plan.name} knows no {unknown}; it takes {', '.join(sorted(self.known))}")
-        return values
+        return values if self._placed is None else list(self._placed(values))
+
+    def _label(self, name: str) -> str:
+        return next(bind.label for bind in self.binds if bind.name == name)
 
 
 def _changes_within(compiled: SQLCompiler) -> bool:

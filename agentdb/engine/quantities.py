@@ -30,10 +30,12 @@ class MomentType(Word):
 
 
 def _moment(value: Any) -> datetime:
+    if type(value) is datetime and value.tzinfo is UTC:
+        return value
     if not isinstance(value, datetime) or value.utcoffset() is None:
         raise BadInput(f"a moment needs a date, a time and a time zone, not {value!r}; use datetime.now(UTC)")
     try:
-        return value if value.tzinfo is UTC else value.astimezone(UTC)
+        return value.astimezone(UTC)
     except OverflowError:
         raise BadInput(f"{value!r} is in UTC before the year 1 or after 9999") from None
 
@@ -47,7 +49,9 @@ class _Latest:
 def _moment_text(value: Any) -> str:
     known, text = _Latest.spelled
     if known is not value:
-        text = _moment(value).isoformat(timespec="microseconds")
+        moment = _moment(value)
+        # To say how fine it shall be takes half as long again, and is needed where the fraction is 0.
+        text = moment.isoformat() if moment.microsecond else moment.isoformat(timespec="microseconds")
         _Latest.spelled = (value, text)
     return text
 

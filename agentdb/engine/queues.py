@@ -14,7 +14,7 @@ from agentdb.engine.quantities import WholeType
 
 def turn_number(queue: str) -> int:
     """Return the number that stands for a queue: two queues of one number merely wait for each other."""
-    return int.from_bytes(hashlib.sha256(f"agentdb queue: {queue}".encode()).digest()[:8], signed=True)
+    return int.from_bytes(hashlib.sha256(f"agentdb queue: {queue}".encode(errors="replace")).digest()[:8], signed=True)
 
 
 class queue_turn(Executable, ClauseElement):  # noqa: N801 (a SQL statement)

@@ -36,6 +36,7 @@ class HubRepositories(Aggregate):
         secrets: what is known of the database's secrets; those who log and send over one database share it.
         folder: where the files of attachments lie; None: a temporary folder.
         in_unit: whether the connection is an open unit.
+        tenant: the user in whose scope it is, when it is in one.
     """
 
     def __init__(
@@ -46,11 +47,13 @@ class HubRepositories(Aggregate):
         secrets: KnownSecrets | None = None,
         folder: Folder | None = None,
         in_unit: bool = False,
+        tenant: int | None = None,
     ) -> None:
         super().__init__(connection, most=most)
         self._secrets = KnownSecrets() if secrets is None else secrets
         self._folder = folder
         self._in_unit = in_unit
+        self._tenant = tenant
 
     @cached_property
     def hosts(self) -> Hosts:
@@ -115,4 +118,4 @@ class HubRepositories(Aggregate):
     @cached_property
     def redaction(self) -> Redaction:
         """What masks secrets before they are stored."""
-        return Redaction(self.connection, self._secrets)
+        return Redaction(self.connection, self._secrets, tenant=self._tenant)

@@ -16,7 +16,7 @@ from sqlalchemy import select, true
 from agentdb.engine.connection import Connection
 from agentdb.engine.plan import Plan
 from agentdb.engine.scoping.beyond import beyond_tenant
-from agentdb.errors import BadInput, DecryptionFailed
+from agentdb.errors import BadInput, DecryptionFailed, MissingReference
 from agentdb.hub.models.settings import Variable
 from agentdb.hub.redaction import Redactor, Registered
 from agentdb.keyring import Keyring
@@ -61,7 +61,7 @@ class KnownSecrets:
             stamp: of that moment.
         """
         redactor = self._redactor
-        if redactor.secrets != secrets:
+        if not redactor.knows(secrets):
             redactor = Redactor(secrets, self.registered)
         if stamp == self.changes:
             self._redactor, self._read_at = redactor, now
@@ -115,11 +115,13 @@ class Redaction:
     Args:
         connection: the database itself, or an open unit, whose own changes count at once.
         secrets: what is known of the database's secrets.
+        tenant: the user in whose scope it is, when it is in one.
     """
 
-    def __init__(self, connection: Connection, secrets: KnownSecrets) -> None:
+    def __init__(self, connection: Connection, secrets: KnownSecrets, *, tenant: int | None = None) -> None:
         self.connection = connection
         self._secrets = secrets
+        self._tenant = tenant
 
     async def current(self) -> Redactor:
         """Return what masks the sensitive variables there are, and the runtime keys that were registered.
@@ -150,16 +152,28 @@ class Redaction:
         return await asyncio.to_thread(lambda: [redactor.redact(text) for text in given])
 
     def register(self, user_id: int, plaintext: str) -> None:
-        """Mask a runtime key that was issued to a user, in this process; keys before it stay masked."""
+        """Mask a runtime key that was issued to a user, in this process; keys before it stay masked.
+
+        Raises: MissingReference within another user's scope.
+        """
+        self._check(user_id)
         self._secrets.registered.register(user_id, plaintext)
 
     def forget(self, user_id: int) -> None:
-        """Mask the runtime keys of a user no more: they were revoked."""
+        """Mask the runtime keys of a user no more: they were revoked.
+
+        Raises: MissingReference within another user's scope.
+        """
+        self._check(user_id)
         self._secrets.registered.forget(user_id)
 
     def changed(self) -> None:
         """Read the secrets again before they are used next."""
         self._secrets.changed()
+
+    def _check(self, user_id: int) -> None:
+        if self._tenant is not None and user_id != self._tenant:
+            raise MissingReference(f"redaction: there is no user {user_id!r}", constraint="scope")
 
 
 def opened(keyring: Keyring, variable: Variable) -> str:

@@ -61,7 +61,7 @@ class _Learned:
 
 
 class Redactor:
-    """Masks secrets in texts. Any thread may use it.
+    """Masks secrets in texts, and tells none of them. Any thread may use it.
 
     Args:
         secrets: the value of each, by the name that stands in its place; one of less than six characters stays.
@@ -69,21 +69,25 @@ class Redactor:
     """
 
     def __init__(self, secrets: Mapping[str, str], registered: Registered | None = None) -> None:
-        self.secrets = dict(secrets)
-        self.registered = Registered() if registered is None else registered
+        self._secrets = dict(secrets)
+        self._registered = Registered() if registered is None else registered
         self._learned: _Learned | None = None
 
     def __repr__(self) -> str:
         """Return how many secrets there are: never one of them."""
-        return f"Redactor({len(self.secrets)} secrets)"
+        return f"Redactor({len(self._secrets)} secrets)"
+
+    def knows(self, secrets: Mapping[str, str]) -> bool:
+        """Tell whether these are the secrets, under these names."""
+        return self._secrets == secrets
 
     def register(self, user_id: int, plaintext: str) -> None:
         """Mask a runtime key of a user from now on; keys before it stay masked."""
-        self.registered.register(user_id, plaintext)
+        self._registered.register(user_id, plaintext)
 
     def forget(self, user_id: int) -> None:
         """Mask the runtime keys of a user no more."""
-        self.registered.forget(user_id)
+        self._registered.forget(user_id)
 
     def redact(self, text: str | None) -> str:
         """Return a text without secrets: no secret is in it, and redacting it again changes nothing.
@@ -102,13 +106,13 @@ class Redactor:
         return masked
 
     def _learn(self) -> _Learned:
-        learned, changes = self._learned, self.registered.changes
+        learned, changes = self._learned, self._registered.changes
         if learned is not None and learned.changes == changes:
             return learned
         labels: dict[str, str] = {}
-        for name, value in sorted(self.secrets.items()):
+        for name, value in sorted(self._secrets.items()):
             labels.setdefault(value, f"[REDACTED:{name}]")
-        for value, label in self.registered.labels():
+        for value, label in self._registered.labels():
             labels.setdefault(value, label)
         labels = {value: label for value, label in labels.items() if len(value) >= SHORTEST}
         used = frozenset().union(*labels)

@@ -146,8 +146,12 @@ def turn_taken(
     lease: timedelta,
     margin: timedelta,
     seen: int | None,
+    waited: int | None,
 ) -> Script[Turn | IntegrationConnection]:
-    """Within a script: take the turn to refresh a connection, or give its row where it is not due, or others do it."""
+    """Within a script: take the turn to refresh a connection, or give its row where it is not due, or others do it.
+
+    Args: waited: the version of the token while others refreshed it, for whom the caller waited.
+    """
     whose = {"connection_id": connection_id, "user_id": user_id}
     row = yield from one(
         TAKE_TURN,
@@ -156,6 +160,7 @@ def turn_taken(
         due_before=now + margin,
         lease_until=now + lease,
         seen=-1 if seen is None else seen,
+        waited=waited,
     )
     if row is not None:
         return Turn(row, row.refresh_turn, _opened(row, "refresh_token", keyring))

@@ -52,7 +52,7 @@ class Refresh:
 
     async def run(self) -> IntegrationConnection:
         """Return the connection when its tokens are good, by whoever has refreshed them."""
-        pause = FIRST_PAUSE_SECONDS
+        pause, waited = FIRST_PAUSE_SECONDS, None
         while True:
             now = self.connection.now()
             found = await self.connection.run(
@@ -65,23 +65,27 @@ class Refresh:
                     self.lease,
                     self.margin,
                     self.seen,
+                    waited,
                 )
             )
             if isinstance(found, Turn):
                 return await self._take(found)
-            if self._is_good(found):
+            if self._is_good(found, waited):
                 return found
             if found.refresh_token is None:
                 raise InvalidTransition(
                     f"connection {self.connection_id} has nothing to be refreshed with; connect it again"
                 )
+            waited = found.token_version if waited is None else waited
             await asyncio.sleep(pause)  # somebody is at it, or has just given up
             pause = min(2 * pause, LONGEST_PAUSE_SECONDS)
 
-    def _is_good(self, row: IntegrationConnection) -> bool:
+    def _is_good(self, row: IntegrationConnection, waited: int | None) -> bool:
         if row.status is not ConnectionStatus.connected or row.token_version == self.seen:
             return False
-        return row.expires_at is None or row.expires_at > self.connection.now() + self.margin
+        # One that came meanwhile is the newest there is, though a provider may give it less time than the margin.
+        margin = self.margin if waited in {None, row.token_version} else timedelta(0)
+        return row.expires_at is None or row.expires_at > self.connection.now() + margin
 
     async def _take(self, turn: Turn) -> IntegrationConnection:
         try:

@@ -70,9 +70,15 @@ FORGET: Final = _changing(
     refresh_turn=connections.c.refresh_turn + 1,  # whoever is refreshing comes too late
 )
 USED: Final = _changing("used", is_now(ConnectionStatus.connected), last_used_at=NOW)
-# Due: about to expire, or the caller met a provider who does not take it any more, and nobody replaced it since.
+# Due: about to expire, or the caller met a provider who does not take it any more, and nobody replaced it since. A
+# token that came while the caller waited for it is as good as any, however soon it expires.
 _DUE: Final = or_(
-    connections.c.expires_at <= of(connections.c.expires_at, "due_before"),
+    and_(
+        connections.c.expires_at <= of(connections.c.expires_at, "due_before"),
+        connections.c.token_version
+        == func.coalesce(of(connections.c.token_version, "waited"), connections.c.token_version),
+    ),
+    connections.c.expires_at <= NOW,
     connections.c.status != literal_column("'connected'", connections.c.status.type),
     connections.c.token_version == of(connections.c.token_version, "seen"),
 )

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any, Final, NoReturn
 
-from agentdb.auditing import ONES_OWN_ACTS, entry_of, entry_statement
+from agentdb.auditing import ACTOR, ONES_OWN_ACTS, entry_of, entry_statement
 from agentdb.engine.plan import Plan
 from agentdb.engine.scoping.beyond import beyond_tenant
 from agentdb.errors import ReadOnly
@@ -17,7 +17,8 @@ from agentdb.supervisor.models import AuditLog
 _RECORD: Final = beyond_tenant(
     Plan[AuditLog](entry_statement().returning(AuditLog.__table__), name="audit.record: entry", rows=AuditLog),
     ONES_OWN_ACTS,
-    own=("actor_user_id",),
+    own=(ACTOR,),
+    actor=ACTOR,
 )
 
 
@@ -43,7 +44,7 @@ class Audit(Guarded[AuditLog]):
         """Record that somebody did something, and return the entry.
 
         Args:
-            actor_id: the user who did it; None: the system itself.
+            actor_id: the user who did it; None: the system itself, or the user within whose scope it was done.
             action: what was done: a verb, such as ``revoke``.
             entity: to what: a table, such as ``api_keys``.
             entity_id: to which row of it.

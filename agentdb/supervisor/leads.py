@@ -14,12 +14,13 @@ from agentdb.engine.connection import Script, count, every, one
 from agentdb.engine.functions import among
 from agentdb.engine.plan import Plan
 from agentdb.engine.quantities import WholeType
+from agentdb.engine.scoping.beyond import beyond_tenant
 from agentdb.errors import BadInput, InvalidTransition, NotFound
 from agentdb.guarded import Guarded
 from agentdb.supervisor.access import Permission
 from agentdb.supervisor.models import User, UserPermission, UserStatus
 from agentdb.supervisor.notices import noticed
-from agentdb.supervisor.permissions import keep_an_administrator
+from agentdb.supervisor.permissions import ANY_LEFT, keep_an_administrator
 from agentdb.supervisor.principals import locked
 
 _users: Final[Table] = User.__table__  # type: ignore[assignment]
@@ -113,12 +114,15 @@ _ADMINISTRATORS_AMONG: Final = Plan[int](
     select(_granted.c.user_id).where(_is_administrator, among(_granted.c.user_id, "ids")).limit(1),
     name="leads.disable_tree: administrators",
 )
-_ADMINISTRATORS_LEFT: Final = Plan[int](
-    select(_granted.c.user_id)
-    .join(_users, _users.c.id == _granted.c.user_id)
-    .where(_is_administrator, _users.c.status == UserStatus.active)
-    .limit(1),
-    name="leads.disable_tree: administrators left",
+_ADMINISTRATORS_LEFT: Final = beyond_tenant(
+    Plan[int](
+        select(_granted.c.user_id)
+        .join(_users, _users.c.id == _granted.c.user_id)
+        .where(_is_administrator, _users.c.status == UserStatus.active)
+        .limit(1),
+        name="leads.disable_tree: administrators left",
+    ),
+    ANY_LEFT,
 )
 
 

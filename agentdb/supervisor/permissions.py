@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
 from functools import partial
@@ -17,9 +18,10 @@ from agentdb.engine.columns import of
 from agentdb.engine.connection import Connection, Script, count, every, one
 from agentdb.engine.functions import among
 from agentdb.engine.plan import Plan
+from agentdb.engine.scoping.beyond import beyond_tenant
 from agentdb.engine.spelling import TextType
 from agentdb.engine.statements import insert_one
-from agentdb.errors import InvalidTransition, NotFound
+from agentdb.errors import InvalidTransition, MissingReference, NotFound
 from agentdb.page import Page, values_of
 from agentdb.repository import capped, page_of
 from agentdb.supervisor.access import ALL, Access, Holder, Permission, allowing, known
@@ -31,24 +33,33 @@ _policies: Final[Table] = Policy.__table__  # type: ignore[assignment]
 _role_policies: Final[Table] = RolePolicy.__table__  # type: ignore[assignment]
 _granted: Final[Table] = UserPermission.__table__  # type: ignore[assignment]
 
+_ONES_OWN: Final = "what a user may do is that user's to know, and roles and policies are the installation's"
+ANY_LEFT: Final = "whether an administrator is left is asked of all of them, and nobody is told who they are"
+
 # Every way to lose an administrator locks all of these first, in one order: of two at once, the second sees what the
 # first has left.
-_LOCK_ADMINISTRATORS: Final = Plan[int](
-    select(_granted.c.id)
-    .where(_granted.c.permission == Permission.supervisor_admin)
-    .order_by(_granted.c.id)
-    .with_for_update(),
-    name="permissions.administrators: lock",
+_LOCK_ADMINISTRATORS: Final = beyond_tenant(
+    Plan[int](
+        select(_granted.c.id)
+        .where(_granted.c.permission == Permission.supervisor_admin)
+        .order_by(_granted.c.id)
+        .with_for_update(),
+        name="permissions.administrators: lock",
+    ),
+    ANY_LEFT,
 )
 # A statement of its own: it sees what was committed while the lock was waited for.
-_ADMINISTRATORS: Final = Plan[int](
-    select(_users.c.id)
-    .join(_granted, _granted.c.user_id == _users.c.id)
-    .where(
-        _granted.c.permission == Permission.supervisor_admin,
-        _users.c.status == UserStatus.active,
+_ADMINISTRATORS: Final = beyond_tenant(
+    Plan[int](
+        select(_users.c.id)
+        .join(_granted, _granted.c.user_id == _users.c.id)
+        .where(
+            _granted.c.permission == Permission.supervisor_admin,
+            _users.c.status == UserStatus.active,
+        ),
+        name="permissions.administrators",
     ),
-    name="permissions.administrators",
+    ANY_LEFT,
 )
 
 
@@ -139,8 +150,8 @@ def _holders_plan(*, after: bool) -> Plan[Holder]:
     return Plan(statement.order_by(rows.id).limit(bindparam("limit")), name="permissions.holders", rows=Holder)
 
 
-_CAN: Final = _can_plan()
-_ACCESS: Final = _access_plan()
+_CAN: Final = beyond_tenant(_can_plan(), _ONES_OWN, own=("user_id",))
+_ACCESS: Final = beyond_tenant(_access_plan(), _ONES_OWN, own=("user_id",))
 _HOLDERS: Final = _holders_plan(after=False)
 _MORE_HOLDERS: Final = _holders_plan(after=True)
 _OF_USER: Final = Plan[UserPermission](
@@ -193,7 +204,10 @@ class Permissions:
         """
         asked = {"user_id": user_id, "action": action, "resource": resource}
         permissions = allowing(action, resource)
-        return await self.connection.fetch_one(_CAN, {**asked, "permissions": permissions}) is not None
+        try:
+            return await self.connection.fetch_one(_CAN, {**asked, "permissions": permissions}) is not None
+        except MissingReference:  # within another user's scope
+            return False
 
     async def access_map(self, user_id: int) -> Access:
         """Return what a user may do, to decide many questions by `Access.allows`.
@@ -201,7 +215,9 @@ class Permissions:
         Raises: NotFound.
         Cost: one read.
         """
-        lines = await self.connection.fetch_all(_ACCESS, {"user_id": user_id})
+        lines: list[_Line] = []
+        with suppress(MissingReference):  # within another user's scope
+            lines = await self.connection.fetch_all(_ACCESS, {"user_id": user_id})
         texts: defaultdict[str, list[tuple[str, str]]] = defaultdict(list)
         for line in lines:
             texts[line.kind].append((line.first, line.second))

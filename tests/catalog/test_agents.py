@@ -164,3 +164,9 @@ async def test_an_agent_is_given_to_users_in_a_role(db: Database) -> None:
     assert await db.catalog.user_agents.find(user.id, agents[0].id) is None
     with pytest.raises(MissingReference):
         await db.catalog.user_agents.give(user.id, 404)
+
+
+@pytest.mark.parametrize("name", [" ", 5, None])
+async def test_an_agent_without_a_name_is_refused(db: Database, name: Any) -> None:
+    with pytest.raises(BadInput):
+        await db.catalog.agents.create(name)

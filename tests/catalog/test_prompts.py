@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from typing import Any
 
 import pytest
 
@@ -69,6 +70,7 @@ async def test_an_agent_that_is_about_to_have_a_prompt_keeps_it_as_it_is(db: Dat
     assert (await db.catalog.prompts.get(prompt.id)).content == "one"
 
 
-async def test_a_prompt_without_a_name_is_refused(db: Database) -> None:
+@pytest.mark.parametrize("name", [" ", 5, None])
+async def test_a_prompt_without_a_name_is_refused(db: Database, name: Any) -> None:
     with pytest.raises(BadInput):
-        await db.catalog.prompts.publish(" ", "text")
+        await db.catalog.prompts.publish(name, "text")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 from sqlalchemy import text
 
@@ -71,7 +73,8 @@ async def test_what_no_provider_can_be_is_refused(db: Database) -> None:
 
     with pytest.raises(Conflict):
         await db.catalog.providers.create("brook")
-    for changes in ({}, {"uuid": "x"}, {"name": " "}, {"api_key": ""}):
+    wrong: list[dict[str, Any]] = [{}, {"uuid": "x"}, {"name": " "}, {"api_key": ""}]
+    for changes in wrong:
         with pytest.raises(BadInput):
             await db.catalog.providers.update(entry.id, **changes)
     with pytest.raises(NotFound):
@@ -96,6 +99,27 @@ async def test_who_read_a_key_is_told(db: Database) -> None:
     await db.catalog.providers.reveal(bare.id)
 
     told = (await db.supervisor.audit.of_entity("providers", entry.id)).items
-    assert [(line.action, line.actor_user_id) for line in told] == [("read", None), ("read", user.id)]
+    assert [(line.action, line.actor_user_id) for line in told] == [("read", None), ("read", user.id), ("create", None)]
     assert KEY not in repr([line.detail for line in told])
-    assert (await db.supervisor.audit.of_entity("providers", bare.id)).items == []
+    assert [line.action for line in (await db.supervisor.audit.of_entity("providers", bare.id)).items] == ["create"]
+
+
+async def test_who_changes_a_provider_is_told_in_the_same_transaction(db: Database) -> None:
+    user = await make_user(db)
+    providers = db.catalog.providers
+    entry = await providers.create("brook", api_key=KEY, by=user.id)
+
+    await providers.update(entry.id, api_key=f"{KEY} anew", endpoint="https://brook.example", by=user.id)
+    with pytest.raises(Conflict):
+        await providers.create("brook", by=user.id)
+    with pytest.raises(NotFound):
+        await providers.update(404, endpoint="x", by=user.id)
+    assert await providers.remove(entry.id, by=user.id)
+    assert not await providers.remove(entry.id, by=user.id)
+
+    told = [line for line in (await db.supervisor.audit.of_actor(user.id)).items if line.entity == "providers"]
+    assert [(line.action, line.detail) for line in told] == [
+        ("remove", {"name": "brook"}),
+        ("update", {"columns": ["api_key", "endpoint"]}),
+        ("create", {"name": "brook"}),
+    ]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from typing import Any
 
 import pytest
 from sqlalchemy import select
@@ -29,7 +30,8 @@ async def test_tools_are_searched_in_whatever_case(db: Database) -> None:
     assert await found("_") == ["code_runner"]
     assert await found("äRG") == ["Ärger"]
     assert await found("r", category="code") == ["code_runner"]
-    for text in ("", " ", "x" * 256):
+    wrong: list[Any] = ["", " ", "x" * 256, 5, None]
+    for text in wrong:
         with pytest.raises(BadInput):
             await found(text)
 

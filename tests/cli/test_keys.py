@@ -131,6 +131,27 @@ def test_without_keys_and_with_a_weak_one_it_ends_with_two(command: Command, mon
     assert "hunter2" not in weak.stderr
 
 
+def test_what_was_stored_before_there_was_a_key_is_sealed(
+    command: Command, database_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def save() -> None:
+        async with agentdb.connect(database_url) as db:
+            await db.hub.variables.save("TOKEN", SECRET, sensitive=True)
+            await db.hub.variables.save("COLOUR", "blue")
+
+    with monkeypatch.context() as without:
+        without.delenv("AGENTDB_ENCRYPTION_KEYS")
+        asyncio.run(save())
+        assert command("keys", "seal").exit_code == 2
+
+    sealed, again, checked = (command("keys", *words) for words in (["seal"], ["seal", "--json"], ["check", "--json"]))
+
+    assert [result.exit_code for result in (sealed, again, checked)] == [0, 0, 0]
+    assert sealed.stdout == "1 sensitive variables sealed\n"
+    assert json.loads(again.stdout) == {"sealed": 0}
+    assert json.loads(checked.stdout)["keys"] == {AFTER.ids[0]: 1}
+
+
 def test_all_and_a_sample_exclude_each_other(command: Command) -> None:
     assert command("keys", "check", "--all", "--sample", 3).exit_code == 2
 

@@ -9,6 +9,7 @@ from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any
 
 import pytest
+from sqlalchemy import func, select
 
 from agentdb.database import Database
 from agentdb.engine.choice import AnyEngine
@@ -207,6 +208,30 @@ async def test_an_operation_cancelled_at_each_of_its_awaits_leaves_nothing_behin
                 await db.supervisor.users.remove(user.id)
         place += 1
     assert place > 0 or operation is _fetch_one  # an inline read awaits nothing
+
+
+async def test_a_session_cancelled_at_each_of_its_awaits_leaves_connections_that_sessions_can_use(
+    db: Database, at_rest: Callable[[], Awaitable[None]]
+) -> None:
+    """The driver, too, keeps the transaction of a session: the next one would begin with a savepoint in none."""
+
+    async def count() -> int:
+        async with db.sessions() as session:
+            return await session.scalar(select(func.count()).select_from(User)) or 0
+
+    place, reached = 0, True
+    while reached:
+        step = _Step(count(), place)
+
+        async def run(step: _Step = step) -> None:
+            await step
+
+        await asyncio.wait([asyncio.ensure_future(run())])
+        await at_rest()
+
+        assert await asyncio.gather(*(count() for _ in range(db.connections()["size"]))), f"cancelled at await {place}"
+        place, reached = place + 1, step.reached
+    assert place > 1
 
 
 async def test_a_savepoint_left_by_cancellation_fails_the_unit_that_catches_it(db: Database) -> None:

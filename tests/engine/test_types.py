@@ -89,6 +89,17 @@ _jsons = st.recursive(
     lambda inner: st.lists(inner, max_size=4) | st.dictionaries(_texts, inner, max_size=4),
     max_leaves=12,
 )
+
+
+def test_moments_are_spelled_alike_with_and_without_a_fraction() -> None:
+    spell = MomentType().binder("sqlite")
+    whole = datetime(2026, 11, 21, 3, 4, 5, tzinfo=UTC)
+
+    assert spell(whole) == "2026-11-21T03:04:05.000000+00:00"
+    assert spell(whole.replace(microsecond=20)) == "2026-11-21T03:04:05.000020+00:00"
+    assert spell(whole.astimezone(timezone(timedelta(hours=3)))) == spell(whole)
+
+
 _moments = st.datetimes(datetime(2, 1, 1), datetime(9998, 1, 1), timezones=st.timezones())  # noqa: DTZ001 (given zones)
 
 

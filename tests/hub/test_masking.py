@@ -163,7 +163,7 @@ def test_what_was_read_before_a_change_is_not_kept() -> None:
     stamp = known.stamp()
     known.changed()
 
-    assert known.learn({"T": "token-1"}, MONDAY, stamp).secrets == {"T": "token-1"}
+    assert known.learn({"T": "token-1"}, MONDAY, stamp).knows({"T": "token-1"})
     assert known.fresh(MONDAY) is None
     known.learn({"T": "token-2"}, MONDAY, known.stamp())
     assert known.fresh(MONDAY) is not None

@@ -16,6 +16,7 @@ import pytest
 from agentdb import clock
 from agentdb.database import Database, connect
 from agentdb.errors import BadInput, StaleVersion
+from agentdb.integration.connections import Connections
 from agentdb.integration.models import ConnectionStatus, IntegrationEventType
 from agentdb.integration.records import Tokens
 from agentdb.testing.factories import make_user
@@ -25,6 +26,25 @@ from tests.integration.connecting import ACCESS, KEY, NOON, REFRESH, Provider, c
 @pytest.fixture(scope="session")
 def agentdb_settings() -> dict[str, Any]:
     return {"encryption_keys": KEY}
+
+
+class Counting:
+    """A connection that tells when it has answered so many scripts."""
+
+    def __init__(self, behind: Any, many: int) -> None:
+        self.behind = behind
+        self.left = many
+        self.done = asyncio.Event()
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.behind, name)
+
+    async def run(self, work: Any) -> Any:
+        answer = await self.behind.run(work)
+        self.left -= 1
+        if not self.left:
+            self.done.set()
+        return answer
 
 
 async def test_of_many_who_refresh_one_asks_the_provider(db: Database) -> None:
@@ -38,6 +58,20 @@ async def test_of_many_who_refresh_one_asks_the_provider(db: Database) -> None:
     assert (await db.integration.connections.reveal(made.id, by=None)).access_token == f"{ACCESS} 1"
     kinds = [event.event_type for event in (await db.integration.events.latest(integration_id=made.id)).items]
     assert kinds == [IntegrationEventType.refreshed, IntegrationEventType.connected]
+
+
+async def test_of_many_one_asks_though_the_tokens_last_for_less_than_the_margin(db: Database) -> None:
+    made, answers = await connected(db, minutes=0.5), asyncio.Event()
+    counting, provider = Counting(db.integration.connections.connection, 4), Provider(waits=answers)
+    connections: Any = Connections(counting, most=10)
+    many = [asyncio.ensure_future(connections.refresh(made.id, provider, margin_seconds=86_400)) for _ in range(4)]
+    await counting.done.wait()  # one asks the provider, and the others wait for it
+
+    answers.set()
+
+    assert {answer.token_version for answer in await asyncio.gather(*many)} == {2}
+    assert provider.asked == [f"{REFRESH} 0"]
+    assert (await connections.refresh(made.id, provider, margin_seconds=86_400)).token_version == 3
 
 
 async def test_a_token_that_is_good_is_not_refreshed_unless_the_provider_refused_that_one(db: Database) -> None:
@@ -217,6 +251,7 @@ def refresher(database_url: str, tmp_path: Path) -> Callable[..., Awaitable[asyn
     return begin
 
 
+@pytest.mark.long
 async def test_two_processes_refresh_once(database_url: str, tmp_path: Path, refresher: Any) -> None:
     async with connect(database_url, folder=tmp_path, encryption_keys=KEY) as db:
         user = await make_user(db)

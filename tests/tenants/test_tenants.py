@@ -7,14 +7,21 @@ from decimal import Decimal
 from typing import Any
 
 import pytest
-from sqlalchemy import column, select, text
+from sqlalchemy import column, literal_column, select, text
 from sqlalchemy import table as any_table
 
 from agentdb.auditing import recorded
 from agentdb.database import Database
 from agentdb.engine.plan import Plan
 from agentdb.engine.scoping.beyond import DECLARED
-from agentdb.errors import AgentDBError, BadInput, BudgetExceeded, MissingReference, NotFound, ReadOnly
+from agentdb.errors import (
+    AgentDBError,
+    BadInput,
+    BudgetExceeded,
+    MissingReference,
+    NotFound,
+    ReadOnly,
+)
 from agentdb.supervisor.models import User
 from agentdb.testing.factories import make_conversation, make_run_session, make_user
 from agentdb.unit import Unit
@@ -98,6 +105,9 @@ async def test_a_scoped_call_within_an_open_unit_is_refused_as_any(db: Database)
         select(text("id")).select_from(any_table("users")),
         select(any_table("users", column("id")).c.id),
         select(User.__table__.c.id).where(text("1 = 1")),
+        select(literal_column("(SELECT max(password_hash) FROM users)")),
+        select(User.__table__.c.id).where(User.__table__.c.id.op("= 1 OR EXISTS (SELECT 1 FROM users) OR 1 =")(1)),
+        select(User.__table__.c.id).with_statement_hint("UNION SELECT id FROM users"),
     ],
 )
 async def test_what_nobody_knows_the_tables_of_is_refused(db: Database, statement: Any) -> None:
@@ -147,6 +157,23 @@ async def test_a_letter_reaches_others_and_is_ones_own(db: Database) -> None:
     assert await db.hub.mail.count() == 1
 
 
+async def test_what_goes_with_a_letter_is_read_by_whoever_got_it_and_nobody_else(db: Database) -> None:
+    ada, eve, bob = [await make_user(db) for _ in range(3)]
+    file = await db.hub.attachments.store(b"hello", filename="a.txt", purpose="mail", uploaded_by=ada.id)
+    await db.as_user(ada.id).hub.mail.send(ada.id, to=[eve.id], body="see this", attachment_ids=[file.id])
+
+    scoped = db.as_user(eve.id).hub
+    (letter,) = (await scoped.mail.received(eve.id)).items
+    assert [one.public_id for one in letter.attachments] == [file.public_id]
+    assert (await scoped.attachments.open(file.public_id, eve.id)).filename == "a.txt"
+    assert not await scoped.attachments.remove(file.id)
+    with pytest.raises(MissingReference):
+        await scoped.mail.send(eve.id, to=[bob.id], body="as if mine", attachment_ids=[file.id])
+    with pytest.raises(NotFound):
+        await db.as_user(bob.id).hub.attachments.open(file.public_id, bob.id)
+    assert await db.as_user(bob.id).hub.attachments.count() == 0
+
+
 async def test_limits_of_leads_and_of_the_installation_bind_within_a_scope(db: Database) -> None:
     lead = await make_user(db)
     ada = await make_user(db, lead_user_id=lead.id)
@@ -154,12 +181,18 @@ async def test_limits_of_leads_and_of_the_installation_bind_within_a_scope(db: D
     scoped = db.as_user(ada.id).hub
 
     reserved = await scoped.reservations.reserve(user_id=ada.id, amount=2)
-    with pytest.raises(BudgetExceeded):
+    with pytest.raises(BudgetExceeded, match="not this user's alone") as alone:
         await scoped.reservations.reserve(user_id=ada.id, amount=2)
+    async with db.as_user(ada.id).write() as unit:
+        with pytest.raises(BudgetExceeded, match="not this user's alone") as within:
+            await unit.hub.reservations.reserve(user_id=ada.id, amount=2)
+    assert not any("$" in str(refused.value) or refused.value.user_id for refused in (alone, within))
     await scoped.reservations.settle(reserved.id, source="chat", model="m", cost=Decimal("2.5"))
     limit = await db.hub.limits.of(lead.id, "tree")
     assert (limit.spent, limit.reserved) == (Decimal("2.5"), Decimal(0))
     await db.hub.limits.set(1, user_id=ada.id)
+    with pytest.raises(BudgetExceeded, match=f"of user {ada.id} leaves"):
+        await scoped.reservations.reserve(user_id=ada.id, amount=Decimal("0.25"))
     with pytest.raises(MissingReference):
         await db.as_user(lead.id).hub.reservations.reserve(user_id=ada.id, amount=100)
 
@@ -186,6 +219,7 @@ def test_what_looks_beyond_a_scope_says_why() -> None:
         "audit.record: entry",
         "indexes: catalog",
         "indexes: version",
+        "leads.disable_tree: administrators left",
         "limits.applied",
         "limits.keep",
         "limits.set: adopt",
@@ -199,6 +233,10 @@ def test_what_looks_beyond_a_scope_says_why() -> None:
         "mail.send: latest mail",
         "mail.send: users",
         "mail_recipients.add",
+        "permissions.access_map",
+        "permissions.administrators",
+        "permissions.administrators: lock",
+        "permissions.can",
         "reservations.take",
         "variables.sensitive",
     }

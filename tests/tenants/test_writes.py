@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from typing import Any
+from uuid import uuid4
 
 import pytest
 from sqlalchemy import insert, select, union, update
+from sqlalchemy.dialects import sqlite
 
 from agentdb.base import Entity
 from agentdb.conversation.models import Conversation
@@ -55,6 +57,51 @@ async def test_rows_in_bulk_are_stored_all_or_none(db: Database) -> None:
         await rows.add_many([{"user_id": ada.id}, {"title": "nobody's"}])
     assert await rows.add_many([]) == 0
     assert await db.conversation.conversations.count() == 300
+
+
+async def test_a_row_does_not_choose_its_id(db: Database) -> None:
+    ada, eve = await make_user(db), await make_user(db)
+    theirs = await make_conversation(db, user_id=eve.id)
+    connection = db.as_user(ada.id).conversation.connection
+    rows, largest = Conversations(connection), (1 << 63) - 1
+    moment = {"created_at": db.now(), "updated_at": db.now()}
+
+    for chosen in (theirs.id, theirs.id + 1, largest):
+        with pytest.raises(BadInput, match="id"):
+            await rows.add_many([{"id": chosen, "user_id": ada.id}])
+    start = insert(RUNS).values(id=largest, user_id=ada.id, **moment)
+    with pytest.raises(BadInput, match="made by the database"):
+        await connection.execute(Plan(start, name="start"), {})
+    own = await make_conversation(db, user_id=ada.id)
+    with pytest.raises(BadInput, match="made by the database"):
+        await connection.execute(Plan(update(TALKS).where(TALKS.c.id == own.id).values(id=largest), name="move"), {})
+    assert (await make_conversation(db, user_id=eve.id)).id == own.id + 1
+
+
+async def test_a_letter_stays_as_it_was_sent(db: Database) -> None:
+    ada, eve = await make_user(db), await make_user(db)
+    sent = await db.as_user(ada.id).hub.mail.send(ada.id, to=[eve.id], body="hello")
+
+    for user in (ada, eve):
+        mail = db.as_user(user.id).hub.mail
+        with pytest.raises(ReadOnly):
+            await mail.remove(sent.id)
+        with pytest.raises(ReadOnly):
+            await mail.update(sent.id, body="something else")
+    (letter,) = (await db.hub.mail.received(eve.id)).items
+    assert (letter.id, (await db.hub.mail.get(sent.id)).body) == (sent.id, "hello")
+
+
+async def test_a_conflict_is_settled_among_ones_own_rows_or_not_at_all(db: Database) -> None:
+    ada, eve = await make_user(db), await make_user(db)
+    theirs = await make_conversation(db, user_id=eve.id, key="k", title="eve's")
+    row = {"user_id": ada.id, "key": "k", "title": "", "uuid": uuid4(), "session_context": {}, "metadata": {}}
+    spelled = sqlite.insert(TALKS).values(**row, last_position=0, created_at=db.now(), updated_at=db.now())
+    taken = spelled.on_conflict_do_update(index_elements=["key"], set_={"title": "taken"})
+
+    with pytest.raises(BadInput, match="conflict"):
+        await db.as_user(ada.id).conversation.connection.execute(Plan(taken, name="take"), {})
+    assert (await db.conversation.conversations.get(theirs.id)).title == "eve's"
 
 
 async def test_what_is_everybodys_is_nobodys_to_change(db: Database) -> None:

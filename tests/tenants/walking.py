@@ -7,7 +7,7 @@ import inspect
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, fields, is_dataclass
-from functools import cached_property
+from functools import cache, cached_property
 from typing import Any, get_type_hints
 
 from sqlalchemy import Table, select
@@ -117,14 +117,20 @@ async def belongings(db: Database, person: Person) -> dict[str, list[str]]:
     held: dict[str, list[str]] = {}
     within = db.as_user(person.id).supervisor.connection
     for name, path in paths().items():
-        table: Table = Entity.metadata.tables[name]
-        rows = Plan[Any](select(*(column.label(f"c{place}") for place, column in enumerate(table.c))), name="all")
-        rows.rows = _Row
         if name == "audit_log":  # tells of what the caller did
             continue
         connection = db.supervisor.connection if isinstance(path, Fixed) else within
-        held[name] = sorted(str(row.values) for row in await connection.fetch_all(rows, {}))
+        held[name] = sorted(str(row.values) for row in await connection.fetch_all(_all_of(name), {}))
     return held
+
+
+@cache
+def _all_of(name: str) -> Plan[Any]:
+    """Return the plan that reads a whole table: it is compiled once."""
+    table: Table = Entity.metadata.tables[name]
+    plan = Plan[Any](select(*(column.label(f"c{place}") for place, column in enumerate(table.c))), name="all")
+    plan.rows = _Row
+    return plan
 
 
 class _Row:

@@ -53,6 +53,8 @@ async def clean(connection: Driver) -> bool:
             await connection.execute("ROLLBACK")  # outside a transaction it is a notice, and a round trip
     except Exception:  # noqa: BLE001 (whatever it is, the connection is closed then)
         return False
+    # As asyncpg's own reset() does: in the transaction of a session that was cancelled, the next one would be nested.
+    connection._top_xact = None  # noqa: SLF001
     return not connection.is_in_transaction()
 
 

@@ -17,13 +17,13 @@ from agentdb.engine.dialects import POSTGRESQL, PooledPostgreSQL
 from agentdb.engine.lingering import Lingering
 from agentdb.engine.observing import Observing
 from agentdb.engine.plan import Compiled, Parameters, Plan
-from agentdb.engine.pool import Pool
 from agentdb.engine.postgresql.answering import Answering
-from agentdb.engine.postgresql.connection import clean, connect, discard, usable
+from agentdb.engine.postgresql.connection import connect, discard
 from agentdb.engine.postgresql.copying import changed, copy_rows
 from agentdb.engine.postgresql.errors import told_by_server, translate
 from agentdb.engine.postgresql.limits import Limits
 from agentdb.engine.postgresql.listening import SAY, News
+from agentdb.engine.postgresql.pooling import Pools
 from agentdb.engine.postgresql.server_clock import ServerClock
 from agentdb.engine.postgresql.transaction import PostgreSQLTransaction
 from agentdb.engine.retrying import retrying
@@ -36,7 +36,6 @@ from agentdb.keyring import Keyring
 T = TypeVar("T")
 C = TypeVar("C")
 R = TypeVar("R")
-Driver = Any  # asyncpg.Connection: the package carries no types
 
 OLDEST: Final = 16
 
@@ -56,8 +55,9 @@ class PostgreSQL:
         self.keyring = Keyring.from_settings(settings)
         self._pooler = settings.pooler == "transaction"
         self._limits = Limits(settings)
-        self._pool = self._pool_over(arguments, "connections")
-        self._replica = self._pool_over(replica, "replica") if replica is not None else None
+        timed = self._limits.with_timeouts
+        self._pools = Pools(timed(arguments), None if replica is None else timed(replica), settings, observing)
+        self._pool = self._pools.common
         adapt = partial(PooledPostgreSQL, prepared_statement_cache_size=0)
         self.sessions = Sessions("postgresql", self._pool, adapt, observing)
         self._over = partial(
@@ -73,18 +73,6 @@ class PostgreSQL:
             observing=self._observing,
         )
         self._clock = ServerClock(self._ask_the_time)
-
-    def _pool_over(self, arguments: Mapping[str, Any], name: str) -> Pool[Driver]:
-        return Pool(
-            connect=partial(connect, self._limits.with_timeouts(arguments)),
-            usable=usable,
-            clean=clean,
-            discard=discard,
-            size=self._settings.pool_size,
-            timeout_seconds=self._settings.pool_timeout_seconds,
-            observing=self._observing,
-            name=name,
-        )
 
     def _listener(self) -> partial[Any] | None:
         """Return what connects past the pooler, where that is possible."""
@@ -110,13 +98,11 @@ class PostgreSQL:
         await self._answer.close()
         await self._news.close()
         await self._clock.close()
-        await self._pool.close()
-        if self._replica is not None:
-            await self._replica.close()
+        await self._pools.close()
 
     async def reconnect(self) -> None:
         """Let go of idle connections: those made before a migration know nothing of the types it brought."""
-        await self._pool.drain()
+        await self._pools.drain()
 
     def now(self) -> datetime:
         """Return the server's present moment."""
@@ -191,7 +177,8 @@ class PostgreSQL:
 
     async def _fetch(self, what: Compiled[Any] | str, text: str, arguments: Sequence[Any], calls: int = 1) -> list[Any]:
         """Return the rows of a statement that answers so many calls; the driver's errors pass through."""
-        connection = self._pool.take() or await self._pool.acquire()
+        pool = self._pools.apart if isinstance(what, Compiled) and what.plan.apart else self._pool
+        connection = pool.take() or await pool.acquire()
         clean = False
         try:
             if self._pooler:
@@ -208,7 +195,7 @@ class PostgreSQL:
             clean = told_by_server(error)
             raise
         finally:
-            self._pool.release(connection, clean=clean)
+            pool.release(connection, clean=clean)
         return rows
 
     # Several statements
@@ -216,7 +203,7 @@ class PostgreSQL:
     @asynccontextmanager
     async def transaction(self, *, writes: bool) -> AsyncIterator[PostgreSQLTransaction]:
         """Begin; commit when the block is left, roll back when an error leaves it."""
-        pool = self._pool if writes or self._replica is None else self._replica
+        pool = self._pool if writes else self._pools.replica or self._pool
         connection = pool.take() or await pool.acquire()
         transaction = self._over(connection, writes=writes, limits=self._limits.text() if self._pooler else "")
         limit = self._observing.long_transaction_seconds if writes else 0

@@ -33,7 +33,10 @@ _PACKAGE: Final = Path(__file__).parents[2]
 # The wheel has the first, a checkout the second.
 _PLACES: Final = (_PACKAGE / "_migrations", _PACKAGE.parent / "migrations")
 HISTORY: Final = next((folder for folder in _PLACES if folder.is_dir()), _PLACES[0])
-NO_ROW: Final = "schema_version has no row; restore a backup, or run `agentdb stamp` when you are sure"
+NO_ROW: Final = (
+    "schema_version has no row; when a transfer into this database was broken off, run `agentdb transfer` again;"
+    " else restore a backup, or run `agentdb stamp` when you are sure"
+)
 
 _VERSIONED: Final = re.compile(r"(\d{4})_\w+\.py")
 # In words of their own, not the model's: a migration may meet the table as it once was.

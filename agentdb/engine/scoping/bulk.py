@@ -9,7 +9,7 @@ from typing import Any, Final
 
 from sqlalchemy import Table, insert, select
 
-from agentdb.engine.columns import MISSING, bound_columns, column_default, generated
+from agentdb.engine.columns import MISSING, bound_columns, column_default
 from agentdb.engine.connection import Script, count, each
 from agentdb.engine.plan import Plan
 from agentdb.engine.statements import bulk_plan, given_arrays
@@ -33,8 +33,7 @@ def rows_added(table: Table, rows: Sequence[Mapping[str, Any]], now: datetime, *
     """
     if not rows:
         return 0
-    keys = [column.key for column in table.columns if generated(column) and column.key in rows[0]]
-    keys += [column.key for column in bound_columns(table)]
+    keys = [column.key for column in bound_columns(table)]
     whole = [_complete(table, keys, row, place, now) for place, row in enumerate(rows)]
     if not together:
         yield from each(bulk_plan(table, rows), whole)

@@ -11,21 +11,22 @@ as a key that no row has: the database answers as it does for a row that is not 
 from __future__ import annotations
 
 import copy
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from functools import cached_property
-from typing import Any, Final, NoReturn
+from typing import Any, Final
 
 from sqlalchemy import BigInteger, Boolean, Column, Select, Table, and_, bindparam, null
-from sqlalchemy.dialects.postgresql.dml import OnConflictDoUpdate
+from sqlalchemy.dialects.postgresql.dml import OnConflictDoNothing, OnConflictDoUpdate
 from sqlalchemy.engine import Dialect
 from sqlalchemy.sql import ColumnElement
 from sqlalchemy.sql.compiler import SQLCompiler
 from sqlalchemy.util import immutabledict
 
 from agentdb.engine.columns import generated
-from agentdb.engine.scoping.conditions import NEVER, Conditions, Paths
+from agentdb.engine.scoping.conditions import NEVER, Conditions, Paths, columns_of, is_shared, leading
+from agentdb.engine.scoping.wording import Wording
 from agentdb.errors import BadInput, ReadOnly
-from agentdb.owners import AnyOf, By, FirstOf, Fixed, Owner, Via
+from agentdb.owners import By, Fixed
 
 TENANT: Final = "agentdb_tenant"
 NO_ROW: Final = "-1"  # keys begin at 1
@@ -63,7 +64,7 @@ class _Written(ColumnElement[Any]):
         return self.value._from_objects  # noqa: SLF001 (no public name)
 
 
-class Scoping:
+class Scoping(Wording):
     """A compiler that scopes what it renders: mixed into a dialect's own."""
 
     paths: Paths
@@ -102,19 +103,14 @@ class Scoping:
         this: Any = self
         return str(this.preparer.quote(table.name))
 
-    def visit_textclause(self, *_arguments: Any, **_options: Any) -> NoReturn:
-        """Refuse: nobody here knows what a text reads."""
-        raise BadInput("SQL that is written as text is not run within a user's scope; use the database without it")
-
-    visit_textual_select = visit_textclause
-
     # What is changed
 
     def visit_update(self, statement: Any, *arguments: Any, **options: Any) -> Any:
         """Change rows of the user's, to what refers to nobody else's."""
-        table = self._changed(statement)
+        table = self._alone(statement, "changed")
         values = {_key(key): value for key, value in dict(statement._values or ()).items()}  # noqa: SLF001 (no public name)
         values = {**self._bound(table, values, options), **values}
+        _check_ids(table, values)
         written = {
             table.c[key]: _Written(table.c[key], value, {})
             for key, value in values.items()
@@ -125,7 +121,7 @@ class Scoping:
 
     def visit_delete(self, statement: Any, *arguments: Any, **options: Any) -> Any:
         """Remove rows of the user's."""
-        table = self._changed(statement)
+        table = self._alone(statement, "removed")
         this: Any = super()
         return this.visit_delete(statement.where(_Within(table)), *arguments, **options)
 
@@ -143,6 +139,8 @@ class Scoping:
         conflict = scoped._post_values_clause  # noqa: SLF001 (no public name)
         if isinstance(conflict, OnConflictDoUpdate):
             scoped._post_values_clause = _careful(conflict, table)  # noqa: SLF001 (a copy, ours)
+        elif conflict is not None and not isinstance(conflict, OnConflictDoNothing):
+            raise BadInput("what is to be done on a conflict is said by insert_into() within a user's scope")
         this: Any = super()
         return this.visit_insert(scoped, *arguments, **options)
 
@@ -156,6 +154,16 @@ class Scoping:
             raise BadInput("only a table's own rows are changed within a user's scope")
         if isinstance(self._conditions.path(table), Fixed):
             raise ReadOnly(f"{table.name} belong to the installation, and are not changed within a user's scope")
+        return table
+
+    def _alone(self, statement: Any, verb: str) -> Table:
+        """Return the table of rows that are changed, which are one user's alone.
+
+        Raises: ReadOnly for one of rows that others have got too, and would find changed, or lose.
+        """
+        table = self._changed(statement)
+        if is_shared(self._conditions.path(table), table):
+            raise ReadOnly(f"{table.name} are others' too, and are not {verb} within a user's scope")
         return table
 
     def _bound(self, table: Table, values: Mapping[str, Any], options: Any) -> dict[str, ColumnElement[Any]]:
@@ -173,7 +181,8 @@ class Scoping:
             raise BadInput(f"rows of {table.name} are added one by one within a user's scope")
         given = {_key(key): value for key, value in dict(statement._values or ()).items()}  # noqa: SLF001 (no public name)
         row = {**self._bound(table, given, options), **given}
-        owner = _leading(self._conditions.path(table))
+        _check_ids(table, row)
+        owner = leading(self._conditions.path(table))
         written = {
             table.c[key]: _Written(table.c[key], row.get(key, null()), row)
             for key in {key for key in row if table.c[key].foreign_keys} | owner
@@ -184,12 +193,13 @@ class Scoping:
         """Return the statement with the references that its SELECT gives checked."""
         select = statement.select
         names = [_key(name) for name in statement._select_names]  # noqa: SLF001 (no public name)
-        missing = _leading(self._conditions.path(table)) - set(names)
+        missing = leading(self._conditions.path(table)) - set(names)
         if not isinstance(select, Select) or select._distinct or select._group_by_clauses:  # noqa: SLF001 (no public name)
             rows = select.subquery("written")
             select = Select(*rows.c)
         columns = list(select.selected_columns)
         row = {**dict(zip(names, columns, strict=True)), **{name: null() for name in missing}}
+        _check_ids(table, row)
         checked = [
             _Written(table.c[name], value, row).label(f"written_{name}")
             if table.c[name].foreign_keys or name in missing
@@ -213,13 +223,13 @@ class Scoping:
         column, table = element.column, element.column.table
         value = self._text(element.value, options)
         path = self._conditions.path(table)
-        if column.key in _leading(path):
-            row = {key: self._text(other, options) for key, other in element.row.items() if key in _columns(path)}
+        if column.key in leading(path):
+            row = {key: self._text(other, options) for key, other in element.row.items() if key in columns_of(path)}
             condition = self._conditions.of_path(path, table, {**row, column.key: value})
             return f"CASE WHEN {condition or '1 = 1'} THEN {value} ELSE {NO_ROW} END"
         key = next(iter(column.foreign_keys)).column
         # A later column of an UPDATE's path is not known to be passed by; of an INSERT, the leading one has seen to it.
-        theirs = column.key in _columns(path) and not element.row
+        theirs = column.key in columns_of(path) and not element.row
         if isinstance(self._conditions.path(key.table), Fixed):
             return value  # the foreign key alone tells whether it is there
         condition = self._conditions.referred(key.table, key.name, value, writing=theirs)
@@ -256,28 +266,15 @@ def _careful(conflict: OnConflictDoUpdate, table: Table) -> OnConflictDoUpdate:
     return careful
 
 
+def _check_ids(table: Table, given: Iterable[str]) -> None:
+    """Refuse an id that is chosen: it would tell that another's row has it, or take it away before one does."""
+    for name in given:
+        if name in table.c and table.c[name].identity is not None:
+            raise BadInput(f"{table.name}.{name} is made by the database within a user's scope; leave it out")
+
+
 def _key(column: Any) -> str:
     return str(getattr(column, "key", column))
-
-
-def _leading(path: Owner) -> set[str]:
-    """Return the columns that make a new row a user's; of alternatives, the first's."""
-    match path:
-        case By(column) | Via(column, _):
-            return {column}
-        case FirstOf(paths):
-            return _leading(paths[0])
-        case AnyOf(paths):
-            return set().union(*(_leading(one) for one in paths))
-    return set()
-
-
-def _columns(path: Owner) -> set[str]:
-    """Return all the columns of a path."""
-    match path:
-        case FirstOf(paths) | AnyOf(paths):
-            return set().union(*(_columns(one) for one in paths))
-    return _leading(path)
 
 
 def scoping(dialect: Dialect, paths: Paths) -> Dialect:

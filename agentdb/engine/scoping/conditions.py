@@ -13,6 +13,36 @@ NEVER = "1 = 0"
 Paths = Mapping[str, Owner]
 
 
+def leading(path: Owner) -> set[str]:
+    """Return the columns that make a new row a user's; of alternatives, the first's."""
+    match path:
+        case By(column) | Via(column, _):
+            return {column}
+        case FirstOf(paths):
+            return leading(paths[0])
+        case AnyOf(paths):
+            return set().union(*(leading(one) for one in paths))
+    return set()
+
+
+def is_shared(path: Owner, table: Table) -> bool:
+    """Tell whether others have rows that would go with one of this table."""
+    match path:
+        case Among(name, column):
+            return any(key.ondelete == "CASCADE" for key in table.metadata.tables[name].c[column].foreign_keys)
+        case AnyOf(paths):
+            return any(is_shared(one, table) for one in paths)
+    return False
+
+
+def columns_of(path: Owner) -> set[str]:
+    """Return all the columns of a path."""
+    match path:
+        case FirstOf(paths) | AnyOf(paths):
+            return set().union(*(columns_of(one) for one in paths))
+    return leading(path)
+
+
 class Conditions:
     """The conditions of one statement. ``None`` is the condition that holds always.
 
@@ -84,7 +114,7 @@ class Conditions:
                 return self.referred(key.table, key.name, value(column), writing=writing, depth=depth)
             case Among(name, column):
                 # Whoever is among them sees the row; it is not theirs to change.
-                return NEVER if writing else self._among(name, column, value("id"), depth)
+                return NEVER if writing else self._among(table.metadata.tables[name], column, value("id"), depth)
             case AnyOf(paths):
                 conditions = [self._path(one, table, value, writing=writing, depth=depth) for one in paths]
                 return _any(conditions)
@@ -92,12 +122,11 @@ class Conditions:
                 return self._first(paths, table, value, writing=writing, depth=depth)
         raise BadInput(f"{table.name} has an owner path that nobody can read: {path!r}")
 
-    def _among(self, name: str, column: str, key: str, depth: int) -> str:
+    def _among(self, table: Table, column: str, key: str, depth: int) -> str:
         row = f"scope_{depth}"
-        return (
-            f"EXISTS (SELECT 1 FROM {self._quote(name)} AS {row} "
-            f"WHERE {row}.{self._quote(column)} = {key} AND {self.same(f'{row}.user_id')})"
-        )
+        seen = self._condition(self.path(table), table, row, writing=False, depth=depth + 1) or "1 = 1"
+        name, refers = self._quote(table.name), self._quote(column)
+        return f"EXISTS (SELECT 1 FROM {name} AS {row} WHERE {row}.{refers} = {key} AND {seen})"
 
     def _first(
         self, paths: tuple[Owner, ...], table: Table, value: Callable[[str], str], *, writing: bool, depth: int

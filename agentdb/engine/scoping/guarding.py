@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Awaitable, Iterable, Mapping
 from contextlib import AbstractAsyncContextManager
 from dataclasses import replace
-from datetime import datetime
 from typing import Any, Final, NoReturn, TypeVar
 
 from sqlalchemy import Table
 from sqlalchemy.exc import DBAPIError
 
+from agentdb.engine.before import Before
 from agentdb.engine.connection import Connection, Script, Shared, Step, Transaction, Want, Work
 from agentdb.engine.plan import Parameters, Plan
 from agentdb.engine.scoping.bulk import rows_added
@@ -19,8 +19,7 @@ from agentdb.engine.scoping.conditions import Paths
 from agentdb.engine.scoping.plans import scoped
 from agentdb.engine.sharing import alone
 from agentdb.engine.watching import Watch
-from agentdb.errors import AgentDBError, BadInput
-from agentdb.keyring import Keyring
+from agentdb.errors import AgentDBError, BadInput, BudgetExceeded
 
 T = TypeVar("T")
 C = TypeVar("C")
@@ -29,9 +28,10 @@ R = TypeVar("R")
 NO_SESSION: Final = (
     "a session runs any SQL, and none of it within a user's scope; use the repositories, or the database itself"
 )
+NO_ROOM: Final = "a spend limit that is not this user's alone leaves no room for this amount; ask whoever set it"
 
 
-class ScopedConnection:
+class ScopedConnection(Before):
     """A connection as one user sees it.
 
     Args:
@@ -41,31 +41,15 @@ class ScopedConnection:
     """
 
     def __init__(self, behind: Connection, paths: Paths, user_id: int) -> None:
-        self._behind = behind
+        super().__init__(behind)
         self._paths = paths
         self._user_id = user_id
-
-    @property
-    def chains(self) -> bool:
-        """Whether one statement may change several tables."""
-        return self._behind.chains
-
-    @property
-    def keyring(self) -> Keyring:
-        """What seals and opens secrets."""
-        return self._behind.keyring
-
-    def now(self) -> datetime:
-        """Return the database's present moment."""
-        return self._behind.now()
 
     def _scoped(self, plan: Plan[T], values: Parameters) -> tuple[Plan[T], Parameters]:
         made = scoped(plan, self._paths)
         if made is not plan:
             return made, {**values, TENANT: self._user_id}
-        if plan.beyond is not None:
-            plan.beyond.check(plan.name, values, self._user_id)
-        return plan, values
+        return plan, values if plan.beyond is None else plan.beyond.within(plan.name, values, self._user_id)
 
     def _script(self, script: Script[R]) -> Script[R]:
         """Rewrite each step when it is its turn."""
@@ -112,9 +96,14 @@ class ScopedConnection:
         """Refuse: what no transaction may be around concerns everybody."""
         raise BadInput("this call concerns more than one user's rows; make it on the database itself")
 
-    def share(self, shared: Shared[C, R], call: C) -> Awaitable[R]:
+    async def share(self, shared: Shared[C, R], call: C) -> R:
         """Answer a call, in a transaction of its own."""
-        return alone(self, shared, call)
+        try:
+            return await alone(self, shared, call)
+        except BudgetExceeded as error:
+            if error.user_id == self._user_id:
+                raise
+            raise BudgetExceeded(NO_ROOM) from None  # what others have spent is not told
 
     async def stream(self, plan: Plan[T], parameters: Parameters, *, batch: int = 500) -> AsyncIterator[T]:
         """Yield the rows of a plan as they come."""

@@ -78,6 +78,14 @@ def scoped(plan: Plan[T], paths: Paths) -> Plan[T]:
         if not isinstance(plan.statement, _SCOPED):
             raise BadInput(f"{plan.name} is not run within a user's scope; use the database without it")
         made = plan._scoped = ScopedPlan(  # noqa: SLF001 (likewise)
-            plan.statement, plan.name, plan.rows, plan.columns, plan.echo, plan.point, None, paths=paths
+            plan.statement,
+            plan.name,
+            plan.rows,
+            plan.columns,
+            plan.echo,
+            plan.point,
+            None,
+            apart=plan.apart,
+            paths=paths,
         )
     return made

@@ -16,10 +16,22 @@ class Beyond:
     Args:
         why: a sentence.
         own: the parameters that name users, or lists of them: under a scope, nobody but the user, or nobody.
+        actor: the parameter that names who does it: under a scope it is the user, where it names nobody.
     """
 
     why: str
     own: tuple[str, ...] = ()
+    actor: str | None = None
+
+    def within(self, name: str, values: Mapping[str, Any], tenant: int) -> Mapping[str, Any]:
+        """Return the parameters of a call within a user's scope.
+
+        Raises: as `check`.
+        """
+        self.check(name, values, tenant)
+        if self.actor is None or values.get(self.actor) is not None:
+            return values
+        return {**values, self.actor: tenant}
 
     def check(self, name: str, values: Mapping[str, Any], tenant: int) -> None:
         """Refuse to do for another user what the plan of this name does for one.

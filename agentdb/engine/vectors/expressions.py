@@ -1,6 +1,6 @@
 """Vectors in statements: how far apart they are, which are nearest, and what their metadata says.
 
-Each has two spellings, side by side.
+What both databases are asked has two spellings, side by side.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ OPERATORS: Final[Mapping[Distance, str]] = {Distance.cosine: "<=>", Distance.l2:
 
 
 class distance(FunctionElement[float]):  # noqa: N801 (a SQL function)
-    """How far a column's vector is from the one bound by a name: the less, the nearer.
+    """How far a column's vector is from the one bound by a name, of PostgreSQL: the less, the nearer.
 
     Cosine: one minus it, and 1 with a vector of zeros. Inner product: its negative. Null where the column is, or holds
     another length.
@@ -47,8 +47,8 @@ class distance(FunctionElement[float]):  # noqa: N801 (a SQL function)
         super().__init__(column, of(column, name))
 
 
-@compiles(distance, "postgresql")
-def _distance_postgresql(element: distance, compiler: SQLCompiler, **kw: Any) -> str:
+@compiles(distance)
+def _distance(element: distance, compiler: SQLCompiler, **kw: Any) -> str:
     one, other = (compiler.process(clause, **kw) for clause in element.clauses)
     other = f"CAST({other} AS vector)"
     apart = f"({one} {OPERATORS[element.by]} {other})"
@@ -57,11 +57,6 @@ def _distance_postgresql(element: distance, compiler: SQLCompiler, **kw: Any) ->
     if element.one_length:
         return apart
     return f"(CASE WHEN vector_dims({one}) = vector_dims({other}) THEN {apart} END)"
-
-
-@compiles(distance, "sqlite")
-def _distance_sqlite(element: distance, compiler: SQLCompiler, **kw: Any) -> str:
-    return f"agentdb_distance({compiler.process(element.clauses, **kw)}, '{element.by}')"
 
 
 class nearest(FunctionElement[bool]):  # noqa: N801 (a SQL function)
@@ -116,6 +111,45 @@ def _nearest_sqlite(element: nearest, compiler: SQLCompiler, **kw: Any) -> str:
     among = "NULL" if element.among is None else compiler.process(element.among, **kw)
     found = f"agentdb_nearest({collection}, {vector}, '{element.by}', {count}, {among})"
     return f"{column} IN (SELECT value FROM json_each({found}))"
+
+
+class nearest_of_all(FunctionElement[bool]):  # noqa: N801 (a SQL function)
+    """Whether a row is among the nearest ``count`` of those that meet conditions, by angle; in no order.
+
+    Rows whose vector has another length are passed by; equally near ones come by their ids, the latest first.
+    Parameters: ``vector``, ``count``, and what the conditions bind.
+
+    Args:
+        table: of the vectors.
+        conditions: which of its rows are searched.
+    """
+
+    type = Boolean()
+    inherit_cache = False
+
+    def __init__(self, table: Table, conditions: Sequence[ColumnElement[bool]]) -> None:
+        embedding, own = table.c.embedding, [*conditions, table.c.embedding.is_not(None)]
+        far = distance(embedding)
+        found = select(table.c.id).where(*own, far.is_not(None)).order_by(far, table.c.id.desc()).limit(COUNT)
+        # In one go, of many rows at a time: a function called for each of them takes a hundred times as long.
+        gathered = select(func.agentdb_nearest_of(table.c.id, embedding, of(embedding, "vector"), COUNT)).where(*own)
+        self.found, self.gathered = found.correlate(None), gathered.correlate(None)
+        super().__init__(table.c.id)
+
+    def self_group(self, against: Any = None) -> Any:  # noqa: ARG002
+        """Stand as it is."""
+        return self
+
+
+@compiles(nearest_of_all, "postgresql")
+def _nearest_of_all_postgresql(element: nearest_of_all, compiler: SQLCompiler, **kw: Any) -> str:
+    return f"{compiler.process(element.clauses, **kw)} IN ({compiler.process(element.found, **kw)})"
+
+
+@compiles(nearest_of_all, "sqlite")
+def _nearest_of_all_sqlite(element: nearest_of_all, compiler: SQLCompiler, **kw: Any) -> str:
+    gathered = compiler.process(element.gathered, **kw)
+    return f"{compiler.process(element.clauses, **kw)} IN (SELECT value FROM json_each(({gathered})))"
 
 
 class tagged(FunctionElement[bool]):  # noqa: N801 (a SQL function)

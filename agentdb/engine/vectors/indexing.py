@@ -120,7 +120,9 @@ def found_by_index(
 
     The collection's id is in the text: only then does the planner know that its index holds the rows.
     """
-    own = and_(table.c.collection_id == literal_column(str(int(collection))), *conditions)
+    # Where the planner takes no index, those without an embedding would be the farthest.
+    whole = table.c.embedding.is_not(None)
+    own = and_(table.c.collection_id == literal_column(str(int(collection))), whole, *conditions)
     vector = of(table.c.embedding, "vector")
     form = _form(kind, dimension)
     far = _far(table.c.embedding, vector, form, by, dimension)

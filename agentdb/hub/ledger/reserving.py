@@ -156,7 +156,8 @@ def _no_room(limit: Applied, wish: Wish) -> BudgetExceeded:
     until = f"; its window ends at {limit.window_ends_at:%Y-%m-%d %H:%M} UTC" if limit.window_ends_at else ""
     return BudgetExceeded(
         f"spend limit {limit.id} of {whose(limit)} leaves ${dollars(limit.room)} of ${dollars(limit.amount)},"
-        f" not ${dollars(wish.amount)}: ${dollars(limit.spent)} are spent, ${dollars(limit.reserved)} reserved{until}"
+        f" not ${dollars(wish.amount)}: ${dollars(limit.spent)} are spent, ${dollars(limit.reserved)} reserved{until}",
+        user_id=limit.user_id,
     )
 
 

@@ -160,7 +160,12 @@ class Attachment(Entity):
         # serves a user's uploads, newest first, and the user's deletion
         Index(None, "uploaded_by", "id"),
     )
-    __owner__ = Owner.by("uploaded_by")
+    # Whoever got the letter, or has the log, that it goes with, reads it too.
+    __owner__ = Owner.any_of(
+        Owner.by("uploaded_by"),
+        Owner.among("mail_attachments", "attachment_id"),
+        Owner.among("context_log", "attachment_id"),
+    )
 
     id: Mapped[Key]
     public_id: Mapped[str] = words(length=22)  # base64url of 128 bits: cannot be guessed

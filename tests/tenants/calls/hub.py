@@ -113,9 +113,9 @@ CALLS: dict[str, dict[str, Call]] = {
     "redaction": {
         "changed": Call(lambda at, _: at.changed(), of_nobody=True),
         "current": Call(lambda at, _: at.current(), of_nobody=True),
-        "forget": Call(lambda at, _: at.forget(-1), of_nobody=True),
+        "forget": Call(lambda at, p: at.forget(p.id)),
         "redact": Call(lambda at, _: at.redact(["x"]), of_nobody=True),
-        "register": Call(lambda at, _: at.register(-1, "a runtime key of nobody's"), of_nobody=True),
+        "register": Call(lambda at, p: at.register(p.id, f"a runtime key of {p.name}")),
     },
     "reservations": {
         "expire": Call(lambda at, _: at.expire(), of_nobody=True),
