@@ -62,6 +62,7 @@ def transfer(
                 "nulled": done.nulled,
                 "files": done.files,
                 "missing": done.missing,
+                "unindexed": done.unindexed,
                 "rows_per_second": round(done.copied / done.seconds) if done.seconds else 0,
             }
         )
@@ -72,6 +73,8 @@ def transfer(
             say("the source had changed since the earlier run; it was begun over")
         elif done.resumed:
             say(f"{done.resumed} tables had been moved by an earlier run")
+        for index in done.unindexed:
+            say(f"collection {index.collection_id} of user {index.user_id} had an index, {index.kind}: build it anew")
         for name, rows in done.left_out.items():
             complain(f"{rows} rows of {name} refer to rows that are not there; they were left out")
         for name, rows in done.nulled.items():

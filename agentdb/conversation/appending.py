@@ -8,7 +8,7 @@ from typing import Any, Final
 
 from sqlalchemy import Column, Table, bindparam, func, insert, literal_column, select, update
 
-from agentdb.conversation.contents import checked
+from agentdb.conversation.contents import checked, described
 from agentdb.conversation.living import LIVE, OWN
 from agentdb.conversation.models import Conversation, Message
 from agentdb.engine.columns import of
@@ -167,14 +167,16 @@ _ORIGINAL: Final = Plan[Message](
 def complete(message: Mapping[str, Any]) -> dict[str, Any]:
     """Return what a caller says of a message, checked.
 
-    Raises: BadInput for content that is neither a text nor blocks, and for what only appending gives.
+    Raises: BadInput for what is no message, content that is neither a text nor blocks, and what only appending gives.
     """
+    if not isinstance(message, Mapping):
+        raise BadInput(f"a message is an object with a role and a content, not {type(message).__name__}")
     given = dict(message)
     for name in ("id", "position", "conversation_id"):
         if name in given:
             raise BadInput(f"messages.{name} is given by appending; leave it out")
     given["content"] = checked(given.get("content"))
-    given["metadata"] = given.get("metadata") or {}
+    given["metadata"] = described(given.get("metadata"))
     return given
 
 

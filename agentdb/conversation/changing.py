@@ -35,15 +35,22 @@ _ANY_BY_KEY: Final = Plan[Conversation](
 )
 
 
-def got_or_created(values: dict[str, Any]) -> Script[tuple[Conversation, bool]]:
-    """Within a script: create a conversation, or find the one that has its key, deleted or not."""
-    while True:
+_TRIES: Final = 3
+
+
+def got_or_created(values: dict[str, Any]) -> Script[tuple[Conversation | None, bool]]:
+    """Within a script: create a conversation, or find the one that has its key, deleted or not; None if it is hidden.
+
+    One that is neither made nor found was purged in between, or is another user's, whom this one's view does not show.
+    """
+    for _ in range(_TRIES):
         created: Conversation | None = yield from one(insert_unless_there(Conversation, ("key",)), **values)
         if created is not None:
             return created, True
         present: Conversation | None = yield from one(_ANY_BY_KEY, key=values["key"])
-        if present is not None:  # else it was purged in between
+        if present is not None:
             return present, False
+    return None, False
 
 
 @cache

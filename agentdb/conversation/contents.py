@@ -23,3 +23,13 @@ def checked(content: Any) -> Any:
         if not isinstance(block.get("type"), str) or not block["type"]:
             raise BadInput(f"messages.content: block {place} has no type; give one, such as 'text'")
     return content
+
+
+def described(metadata: Any) -> dict[str, Any]:
+    """Return a message's metadata; None: an empty object.
+
+    Raises: BadInput for what is no object.
+    """
+    if metadata is not None and not isinstance(metadata, Mapping):
+        raise BadInput(f"messages.metadata is an object, not {type(metadata).__name__}")
+    return dict(metadata or {})

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterable, Sequence
 from datetime import datetime
 from typing import Any, Final
 
@@ -20,10 +20,11 @@ from agentdb.conversation.changing import (
     got_or_created,
     listing_plan,
 )
-from agentdb.conversation.living import LIVE, Living, missing
+from agentdb.conversation.living import LIVE, missing
 from agentdb.conversation.models import Conversation
 from agentdb.engine.columns import of
 from agentdb.errors import BadInput, Conflict, MissingReference, NotFound
+from agentdb.living import Living
 from agentdb.page import Page, values_of
 from agentdb.repository import Repository, capped, page_of
 
@@ -77,16 +78,16 @@ class Conversations(Living[Conversation]):
         A deleted conversation keeps its key: what somebody deleted neither comes back by itself nor is begun anew.
 
         Raises: Conflict when the conversation with this key is deleted, or another user's; MissingReference for an
-            unknown user or agent.
+            unknown user or agent; BadInput for a key that is none.
         Cost: one read when it is there; one transaction more when it is new.
         """
-        there = await self.by_key(key)
-        if there is not None:
-            present, created = there, False
-        else:
+        if not key:  # without one, every call would begin a conversation, or all callers share one
+            raise BadInput("a conversation is found again by a key, which is a text of 1 to 255 characters")
+        present, created = await self.by_key(key), False
+        if present is None:
             values = {"key": key, "user_id": user_id, "agent_id": agent_id, "title": title, "metadata": metadata or {}}
             present, created = await self.connection.run(lambda: got_or_created(values))
-        if present.deleted_at is not None or present.user_id != user_id:
+        if present is None or present.deleted_at is not None or present.user_id != user_id:
             raise Conflict(
                 f"the conversation with key {key!r} is deleted or another user's; choose another key, or restore it",
                 constraint="uq_conversations__key",
@@ -106,10 +107,17 @@ class Conversations(Living[Conversation]):
         Raises: NotFound; BadInput, also for what other calls keep; Conflict; MissingReference.
         Cost: one statement.
         """
-        for name in changes:
-            if name in _ELSEWHERE:
-                raise BadInput(f"conversations.{name} is not set by update(); {_ELSEWHERE[name]} moves it")
+        _check_own(changes, "update()")
         return await super().update(*key, expected_version=expected_version, **changes)
+
+    async def upsert(self, *, on: Sequence[str], **values: Any) -> Conversation:
+        """Add a conversation, or change the one that has the same values in the columns ``on``; return it either way.
+
+        Raises: as every repository's; BadInput also for what other calls keep.
+        Cost: one statement.
+        """
+        _check_own(values, "upsert()")
+        return await super().upsert(on=on, **values)
 
     async def rename(self, conversation_id: int, title: str, *, user_id: int | None = None) -> Conversation:
         """Give a conversation another title, and return it.
@@ -264,6 +272,12 @@ class Conversations(Living[Conversation]):
             values |= {f"after_{place}": value for place, value in enumerate(places)}
         rows = await self.connection.fetch_all(listing_plan(by, after is not None), values)
         return page_of(rows, limit, listing, [by, "id"])
+
+
+def _check_own(values: Iterable[str], call: str) -> None:
+    for name in values:
+        if name in _ELSEWHERE:
+            raise BadInput(f"conversations.{name} is not set by {call}; {_ELSEWHERE[name]} moves it")
 
 
 def _shown(criteria: dict[str, Any]) -> dict[str, Any]:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from typing import Any, Final
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, Final, NoReturn
 
 from agentdb.conversation.appending import APPEND, APPEND_IF, appended, complete, edited, guards
-from agentdb.conversation.contents import checked
+from agentdb.conversation.contents import checked, described
 from agentdb.conversation.living import missing
 from agentdb.conversation.models import Message, MessageRole
 from agentdb.conversation.readers import MessageReader, missing_message
@@ -16,6 +16,7 @@ from agentdb.errors import AgentDBError, BadInput, StaleVersion
 
 # What appending gives a message, and nobody changes.
 _GIVEN: Final = frozenset({"id", "conversation_id", "position", "parent_id"})
+_APPEND_INSTEAD: Final = "messages are added by append or append_many, which give them their positions"
 
 
 class Messages(MessageReader, MessageSearch):
@@ -62,7 +63,7 @@ class Messages(MessageReader, MessageSearch):
             "parent_id": parent_id,
             "name": name,
             "tool_call_id": tool_call_id,
-            "metadata": metadata or {},
+            "metadata": described(metadata),
             "tokens": tokens,
         }
         asked = guards(user_id, expected_position)
@@ -136,7 +137,7 @@ class Messages(MessageReader, MessageSearch):
         changes = {
             "content": checked(content),
             "tokens": tokens,
-            **({} if metadata is None else {"metadata": metadata}),
+            **({} if metadata is None else {"metadata": described(metadata)}),
         }
         now = self.connection.now()
         message = await self.connection.run(lambda: edited(message_id, user_id, changes, now))
@@ -154,7 +155,24 @@ class Messages(MessageReader, MessageSearch):
             raise BadInput(f"messages.{min(fixed)} never changes; append another message")
         if "content" in changes:
             changes["content"] = checked(changes["content"])
+        if "metadata" in changes:
+            changes["metadata"] = described(changes["metadata"])
         return await super().update(*key, expected_version=expected_version, **changes)
+
+    async def add(self, **_values: Any) -> NoReturn:
+        """Refuse: a message has a position, which its conversation gives it.
+
+        Raises: BadInput.
+        """
+        raise BadInput(_APPEND_INSTEAD)
+
+    async def add_many(self, rows: Iterable[Mapping[str, Any]]) -> NoReturn:  # noqa: ARG002
+        """Refuse, likewise."""
+        raise BadInput(_APPEND_INSTEAD)
+
+    async def upsert(self, *, on: Sequence[str], **_values: Any) -> NoReturn:  # noqa: ARG002
+        """Refuse, likewise."""
+        raise BadInput(_APPEND_INSTEAD)
 
     async def _refusal(self, conversation_id: int, user_id: int | None, expected: int | None) -> AgentDBError:
         """Return why a conversation's row took no message."""

@@ -6,7 +6,7 @@ from typing import Any, Final
 
 from sqlalchemy import exists, select
 
-from agentdb.conversation.living import LIVE, OWN, Living, missing
+from agentdb.conversation.living import LIVE, OWN, missing
 from agentdb.conversation.models import Conversation, Message
 from agentdb.conversation.pairs import REACH, loose_ends, widened
 from agentdb.conversation.reading import (
@@ -23,8 +23,10 @@ from agentdb.conversation.reading import (
     TOKENS,
 )
 from agentdb.conversation.records import Branch, RoleCount, TokenCount
+from agentdb.engine.asked import whole_number
 from agentdb.engine.plan import Plan
 from agentdb.errors import NotFound
+from agentdb.living import Living
 from agentdb.repository import capped
 
 _CONVERSATION: Final = select(Conversation.id).where(Conversation.id == Message.conversation_id)
@@ -71,7 +73,8 @@ class MessageReader(Living[Message]):
         user_id: int | None = None,
     ) -> list[Message]:
         """Return the messages right before a position, oldest first; otherwise as `latest`."""
-        return await self._page(BEFORE, conversation_id, user_id, limit, keep_pairs=keep_pairs, place=position)
+        place = whole_number(position, "a position")
+        return await self._page(BEFORE, conversation_id, user_id, limit, keep_pairs=keep_pairs, place=place)
 
     async def after(
         self,
@@ -83,7 +86,8 @@ class MessageReader(Living[Message]):
         user_id: int | None = None,
     ) -> list[Message]:
         """Return the messages right behind a position, oldest first; 0: from the first. Otherwise as `latest`."""
-        return await self._page(AFTER, conversation_id, user_id, limit, keep_pairs=keep_pairs, place=position)
+        place = whole_number(position, "a position")
+        return await self._page(AFTER, conversation_id, user_id, limit, keep_pairs=keep_pairs, place=place)
 
     async def context(
         self, conversation_id: int, *, limit: int = 50, keep_pairs: bool = False, user_id: int | None = None
@@ -169,7 +173,7 @@ class MessageReader(Living[Message]):
         Raises: NotFound.
         Cost: one statement that reads those messages.
         """
-        asked = {"conversation_id": conversation_id, "place": since, "user_id": user_id}
+        asked = {"conversation_id": conversation_id, "place": whole_number(since, "a position"), "user_id": user_id}
         counted = await self.connection.fetch_one(TOKENS, asked)
         if counted is None:
             raise missing(conversation_id)

@@ -7,7 +7,7 @@ from typing import Any, Final
 
 from sqlalchemy import Table, delete, exists, or_, select
 
-from agentdb.conversation.living import LIVE, Living, missing
+from agentdb.conversation.living import LIVE, missing
 from agentdb.conversation.models import Conversation, Message, Resource
 from agentdb.conversation.records import StoredText
 from agentdb.conversation.splitting import split_text
@@ -16,6 +16,7 @@ from agentdb.engine.connection import Script, one
 from agentdb.engine.plan import Plan
 from agentdb.engine.statements import insert_one
 from agentdb.errors import BadInput, MissingReference, NotFound
+from agentdb.living import Living
 from agentdb.page import Page
 
 _conversations: Final[Table] = Conversation.__table__  # type: ignore[assignment]

@@ -7,12 +7,13 @@ from typing import Any, Final
 
 from sqlalchemy import Table
 
-from agentdb.conversation.living import LIVE, Living
+from agentdb.conversation.living import LIVE
 from agentdb.conversation.models import Conversation, Message
 from agentdb.engine.columns import of
 from agentdb.engine.fulltext import any_words_asked, words_asked
 from agentdb.engine.plan import Plan
 from agentdb.engine.saying import saying_plan
+from agentdb.living import Living
 from agentdb.repository import capped
 
 _conversations: Final[Table] = Conversation.__table__  # type: ignore[assignment]

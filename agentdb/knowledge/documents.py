@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from functools import cache
 from typing import Any, Final
 
@@ -33,6 +33,7 @@ _DOCUMENT: Final = (
 _ORDER: Final = [documents.c.created_at, documents.c.id]
 # What a caller describes a document by; the chunks have the first four too, so that they are found by them.
 _DESCRIBING: Final = ("title", "tags", "content_type", "source", "metadata", "s3_key", "s3_bucket", "file_size")
+_REVISE_INSTEAD: Final = "a document is changed by revise, and its chunks by processing it"
 _SHARED: Final = frozenset(_DESCRIBING[:4])
 
 _FIND: Final = Plan[KnowledgeBase](select(KnowledgeBase).where(*_DOCUMENT), name="documents.find", rows=KnowledgeBase)
@@ -215,7 +216,11 @@ class Documents(Processing, Passages):
 
         Raises: BadInput.
         """
-        raise BadInput("a document is changed by revise, and its chunks by processing it")
+        raise BadInput(_REVISE_INSTEAD)
+
+    async def upsert(self, *, on: Sequence[str], **values: Any) -> KnowledgeBase:  # noqa: ARG002
+        """Refuse, likewise."""
+        raise BadInput(_REVISE_INSTEAD)
 
 
 def hash_of(content: Any) -> str:

@@ -114,7 +114,10 @@ class Embedder:
             return Embedded(completed=1, chunks=len(chunks))
         except StaleVersion:
             return Embedded(lost=1)
-        except asyncio.CancelledError:
+        except asyncio.CancelledError as error:
+            this = asyncio.current_task()
+            if this is not None and not this.cancelling():  # the function gave up by itself
+                return await self._failed(documents, claim, error)
             with suppress(AgentDBError):
                 await asyncio.shield(documents.release(claim))
             raise
@@ -125,7 +128,7 @@ class Embedder:
                 task.cancel()
             await asyncio.gather(keeper, making, return_exceptions=True)
 
-    async def _failed(self, documents: Processing, claim: DocumentClaim, error: Exception) -> Embedded:
+    async def _failed(self, documents: Processing, claim: DocumentClaim, error: BaseException) -> Embedded:
         told = f"{type(error).__name__}: {error}"
         try:
             status = await documents.fail(

@@ -8,7 +8,7 @@ from typing import Any
 from agentdb.engine.containing import tags_given
 from agentdb.engine.fulltext import any_words_asked, words_asked
 from agentdb.knowledge.models import KnowledgeBase
-from agentdb.knowledge.nearest import near, passages_plan
+from agentdb.knowledge.nearest import DIMENSION, nearest, passages_plan
 from agentdb.knowledge.passages import all_words_plan, any_words_plan
 from agentdb.repository import Repository, capped
 
@@ -60,11 +60,10 @@ class Passages(Repository[KnowledgeBase]):
             tags: only of documents with all of these.
             limit: how many.
 
-        Raises: BadInput for a vector of another length.
-        Cost: two reads in one transaction.
+        Raises: BadInput, also for a vector of another length.
+        Cost: one read of all the user's passages with a vector.
         """
         wanted = tags_given(tags)
-        values = {"user_id": user_id, "vector": vector, "limit": capped(limit, self.most)}
-        if wanted:
-            values["tags"] = wanted
-        return await self.connection.run(lambda: near(KnowledgeBase, passages_plan(bool(wanted)), values, threshold))
+        values = {"user_id": user_id, **({"tags": wanted} if wanted else {})}
+        plan, limit = passages_plan(bool(wanted)), capped(limit, self.most)
+        return await nearest(self.connection, plan, values, vector, limit, dimension=DIMENSION, threshold=threshold)

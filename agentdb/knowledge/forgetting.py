@@ -30,6 +30,16 @@ def lifetime(ttl: timedelta | str) -> timedelta:
     return given
 
 
+def check_half_life(half_life: timedelta | None) -> None:
+    """Check a half-life; None: nothing fades.
+
+    Raises: BadInput for what is no duration above 0.
+    """
+    given: object = half_life
+    if given is not None and (not isinstance(given, timedelta) or given <= timedelta()):
+        raise BadInput(f"a half-life is a duration above 0, not {given!r}")
+
+
 def fading(created_at: datetime, now: datetime, half_life: timedelta | None) -> float:
     """Return what is left of a memory's weight: half of it after each half-life; all of it without one."""
     if half_life is None:

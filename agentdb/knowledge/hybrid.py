@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -11,18 +12,18 @@ from typing import Any, Final, TypeAlias
 from sqlalchemy import Table
 
 from agentdb.conversation.models import Conversation, Message
+from agentdb.engine.asked import is_number
 from agentdb.engine.columns import of
-from agentdb.engine.connection import Connection, Script, every
+from agentdb.engine.connection import Connection
 from agentdb.engine.containing import tags_given
 from agentdb.engine.fulltext import any_words_asked, words_asked
 from agentdb.engine.plan import Plan
 from agentdb.engine.saying import saying_plan
 from agentdb.errors import BadInput
 from agentdb.knowledge import passages, remembering
-from agentdb.knowledge.forgetting import fading
+from agentdb.knowledge.forgetting import check_half_life, fading
 from agentdb.knowledge.fusing import fused
-from agentdb.knowledge.models import KnowledgeBase, Memory
-from agentdb.knowledge.nearest import memories_plan, passages_plan, rows_of
+from agentdb.knowledge.nearest import DIMENSION, memories_plan, nearest, passages_plan
 from agentdb.knowledge.records import Hit, Source
 from agentdb.repository import MOST, capped
 
@@ -57,7 +58,7 @@ class _Asked:
 
     def values(self, **more: Any) -> dict[str, Any]:
         """Return the parameters that most plans have."""
-        return {"user_id": self.user_id, "limit": self.depth, **more}
+        return {"user_id": self.user_id, **more}
 
     @property
     def tagged(self) -> dict[str, Any]:
@@ -74,9 +75,26 @@ class _Asked:
 class _Lists:
     """What was found: the places in each list, and the rows."""
 
+    connection: Connection
     by_words: dict[Source, list[int]]
     by_vector: dict[Source, list[int]]
     rows: dict[Found, Any]
+
+    async def by_words_in(self, source: Source, plan: Plan[Any], asked: _Asked, values: dict[str, Any]) -> None:
+        """Find what has the words."""
+        if asked.words:
+            rows = await self.connection.fetch_all(plan, {**values, "limit": asked.depth})
+            self.by_words[source] = [row.id for row in rows]
+            self.rows |= {(source, row.id): row for row in rows}
+
+    async def by_vector_in(
+        self, source: Source, plan: Plan[Any], asked: _Asked, values: dict[str, Any], dimension: int | None = None
+    ) -> None:
+        """Find what is nearest to the vector."""
+        if asked.vector is not None:
+            near = await nearest(self.connection, plan, values, asked.vector, asked.depth, dimension=dimension)
+            self.by_vector[source] = [row.id for row, _ in near]
+            self.rows |= {(source, row.id): row for row, _ in near}
 
 
 class Hybrid:
@@ -126,13 +144,15 @@ class Hybrid:
             limit: how many.
 
         Raises: BadInput; also for neither text nor vector.
-        Cost: one transaction: a read for each list, and one for each source that the vector found something in.
+        Cost: a read for each list.
         """
         wanted = _sources(sources)
         if vector is None and not text:
             raise BadInput("a hybrid search needs a text, a vector, or both")
-        if half_life is not None and half_life <= timedelta():
-            raise BadInput(f"a half-life is a duration above 0, not {half_life!r}")
+        check_half_life(half_life)
+        for weight in (text_weight, vector_weight):
+            if not is_number(weight) or not 0 <= weight < math.inf:
+                raise BadInput(f"a weight is a finite number from 0, not {weight!r}")
         limit = capped(limit, self.most)
         words = any_words_asked(text) if any_word else words_asked(text)
         asked = _Asked(
@@ -145,7 +165,7 @@ class Hybrid:
             max(LEAST_DEEP, DEEPEST * limit),
             self.connection.now(),
         )
-        lists = await self.connection.run(lambda: _looked_up(asked, wanted))
+        lists = await _looked_up(self.connection, asked, wanted)
         fades = {
             found: fading(row.created_at, asked.now, half_life)
             for found, row in lists.rows.items()
@@ -186,38 +206,21 @@ def _rank(found: Found, lists: dict[Source, list[int]]) -> int | None:
     return ids.index(id_) + 1 if id_ in ids else None
 
 
-def _looked_up(asked: _Asked, sources: list[Source]) -> Script[_Lists]:
-    lists = _Lists({}, {}, {})
+async def _looked_up(connection: Connection, asked: _Asked, sources: list[Source]) -> _Lists:
+    lists = _Lists(connection, {}, {}, {})
     if Source.document in sources:
         tagged = bool(asked.tags)
         by_words = passages.any_words_plan(tagged) if asked.any_word else passages.all_words_plan(tagged)
         values = asked.values(**asked.tagged)
-        yield from _by_words(lists, Source.document, by_words, asked, {**values, "words": asked.words})
-        yield from _by_vector(lists, Source.document, KnowledgeBase, passages_plan(tagged), asked, values)
+        await lists.by_words_in(Source.document, by_words, asked, {**values, "words": asked.words})
+        await lists.by_vector_in(Source.document, passages_plan(tagged), asked, values, DIMENSION)
     if Source.memory in sources and asked.agent_id is not None:
         which = remembering.Which(of_user=True, tagged=bool(asked.tags))
         plan = remembering.any_words_plan(which) if asked.any_word else remembering.all_words_plan(which)
         values = asked.values(agent_id=asked.agent_id, now=asked.now, **asked.tagged)
-        yield from _by_words(lists, Source.memory, plan, asked, {**values, "words": asked.words})
-        yield from _by_vector(lists, Source.memory, Memory, memories_plan(which), asked, values)
+        await lists.by_words_in(Source.memory, plan, asked, {**values, "words": asked.words})
+        await lists.by_vector_in(Source.memory, memories_plan(which), asked, values)
     if Source.message in sources and not asked.tags:
         spoken = _messages_plan(asked.any_word)
-        yield from _by_words(lists, Source.message, spoken, asked, asked.values(**asked.said))
+        await lists.by_words_in(Source.message, spoken, asked, asked.values(**asked.said))
     return lists
-
-
-def _by_words(lists: _Lists, source: Source, plan: Plan[Any], asked: _Asked, values: dict[str, Any]) -> Script[None]:
-    if asked.words:
-        rows = yield from every(plan, **values)
-        lists.by_words[source] = [row.id for row in rows]
-        lists.rows |= {(source, row.id): row for row in rows}
-
-
-def _by_vector(
-    lists: _Lists, source: Source, model: Any, plan: Plan[Any], asked: _Asked, values: dict[str, Any]
-) -> Script[None]:
-    if asked.vector is not None:
-        places = yield from every(plan, **values, vector=asked.vector)
-        rows = yield from rows_of(model, (place.id for place in places if (source, place.id) not in lists.rows))
-        lists.rows |= {(source, id_): row for id_, row in rows.items()}
-        lists.by_vector[source] = [place.id for place in places if (source, place.id) in lists.rows]

@@ -246,9 +246,9 @@ def _drop(collection: int) -> Script[bool]:
 def _tidy() -> Script[int]:
     known = yield from every(IN_CATALOG, name=OF_COLLECTION)
     there: set[int] = {*(yield from every(_COLLECTIONS))}
-    gone = [
-        number for index in known if (number := int(index.name.removeprefix(OF_COLLECTION))) and number not in there
-    ]
+    # Others make names of ours too: REINDEX CONCURRENTLY puts something behind them.
+    numbers = [rest for index in known if (rest := index.name.removeprefix(OF_COLLECTION)).isdecimal()]
+    gone = [number for number in map(int, numbers) if number not in there]
     for number in gone:
         yield from _alone(number)
         yield from count(Plan[None](drop_index(number), name="indexes.tidy"))

@@ -6,33 +6,38 @@ from collections.abc import Iterable, Mapping
 from datetime import timedelta
 from typing import Any
 
+from sqlalchemy import or_
+
 from agentdb.catalog.models import Agent
-from agentdb.engine.connection import Script, every, one
+from agentdb.engine.columns import of
 from agentdb.engine.containing import tags_given
 from agentdb.engine.fulltext import any_words_asked, words_asked
 from agentdb.engine.statements import insert_one
 from agentdb.errors import BadInput, NotFound
-from agentdb.knowledge.forgetting import fading, lifetime
+from agentdb.knowledge.forgetting import check_half_life, fading, lifetime
 from agentdb.knowledge.models import Memory
-from agentdb.knowledge.nearest import memories_plan, near
+from agentdb.knowledge.nearest import memories_plan, nearest
 from agentdb.knowledge.records import AgentMemories
 from agentdb.knowledge.remembering import (
     AGENT,
+    ALIVE,
     FORGET,
     ORDER,
     PURGE,
     Which,
     all_words_plan,
     any_words_plan,
+    memories,
     newest_plan,
 )
+from agentdb.living import Living
 from agentdb.page import Page, values_of
-from agentdb.repository import Repository, capped, page_of
+from agentdb.repository import capped, page_of
 
 PURGED_AT_ONCE = 1_000
 
 
-class Memories(Repository[Memory]):
+class Memories(Living[Memory]):
     """What agents remember. A memory whose time is over is not shown, whether it is purged yet or not.
 
     Wherever an agent's memories are read, ``user_id`` narrows them to those of that user and those of everybody;
@@ -40,6 +45,9 @@ class Memories(Repository[Memory]):
     """
 
     model = Memory
+    shown = ALIVE
+    owned = or_(memories.c.user_id.is_(None), memories.c.user_id == of(memories.c.user_id))
+    fleeting = True
 
     async def remember(
         self,
@@ -116,14 +124,14 @@ class Memories(Repository[Memory]):
             limit: how many memories.
 
         Raises: NotFound when there is no such agent.
-        Cost: one transaction of two reads.
+        Cost: two reads.
         """
         which, values = self._asked(agent_id, user_id, (), ())
         values["limit"] = capped(limit, self.most)
-        agent, rows = await self.connection.run(lambda: _of_agent(which, values))
+        agent: Agent | None = await self.connection.fetch_one(AGENT, {"agent_id": agent_id})
         if agent is None:
             raise NotFound(f"there is no agent {agent_id}")
-        return AgentMemories(agent, rows)
+        return AgentMemories(agent, await self.connection.fetch_all(newest_plan(which, after=False), values))
 
     async def search(
         self,
@@ -186,15 +194,14 @@ class Memories(Repository[Memory]):
             limit: how many.
 
         Raises: BadInput.
-        Cost: two reads in one transaction: of all the agent's memories with a vector.
+        Cost: one read of all the agent's memories with a vector.
         """
+        check_half_life(half_life)
         which, values = self._asked(agent_id, user_id, kinds, tags)
         limit = capped(limit, self.most)
-        values |= {"vector": vector, "limit": limit if half_life is None else limit * 10}
-        found = await self.connection.run(lambda: near(Memory, memories_plan(which), values, threshold))
+        most = limit if half_life is None else limit * 10
+        found = await nearest(self.connection, memories_plan(which), values, vector, most, threshold=threshold)
         if half_life is not None:
-            if half_life <= timedelta():
-                raise BadInput(f"a half-life is a duration above 0, not {half_life!r}")
             faded = ((memory, alike * fading(memory.created_at, values["now"], half_life)) for memory, alike in found)
             found = sorted(faded, key=lambda scored: -scored[1])
         return found[:limit]
@@ -244,9 +251,3 @@ def _kinds(kinds: Iterable[str]) -> list[str]:
     if isinstance(kinds, str | bytes):
         raise BadInput(f"kinds: a list of texts was expected, not {type(kinds).__name__}")
     return list(kinds)
-
-
-def _of_agent(which: Which, values: dict[str, Any]) -> Script[tuple[Agent | None, list[Memory]]]:
-    agent = yield from one(AGENT, agent_id=values["agent_id"])
-    rows = yield from every(newest_plan(which, after=False), **values)
-    return agent, rows

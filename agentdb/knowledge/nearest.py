@@ -1,89 +1,91 @@
-"""Which passages and memories are nearest to a vector."""
+"""Which passages and memories are nearest to a vector: the same, in the same order, on both databases."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+import math
+from collections.abc import Mapping, Sequence
 from functools import cache
-from typing import Any, TypeVar
+from typing import Any, Final, TypeVar
 
-from sqlalchemy import bindparam, select
+import numpy as np
+from sqlalchemy import select
 from sqlalchemy.sql import ColumnElement
 
 from agentdb.base import Entity
-from agentdb.engine.connection import Script, every
-from agentdb.engine.functions import among
+from agentdb.engine.asked import is_number
+from agentdb.engine.connection import Connection
 from agentdb.engine.plan import Plan
-from agentdb.engine.quantities import WholeType
-from agentdb.engine.vectors.expressions import distance
+from agentdb.engine.vectors.expressions import nearest_of_all
+from agentdb.engine.vectors.ranking import Distance, comparable, keys, score, settled
+from agentdb.errors import BadInput
 from agentdb.knowledge.models import KnowledgeBase, Memory
 from agentdb.knowledge.passages import passage_filters
 from agentdb.knowledge.remembering import Which
+from agentdb.knowledge.searching import MOST_CANDIDATES, SPARE
 
 E = TypeVar("E", bound=Entity)
 
-
-@dataclass(frozen=True, slots=True)
-class Place:
-    """A row, and how far it is from the vector."""
-
-    id: int
-    distance: float
+DIMENSION: Final[int] = KnowledgeBase.__table__.c.embedding.type.length  # type: ignore[attr-defined]
 
 
-def _nearest(model: Any, conditions: Sequence[ColumnElement[bool]]) -> Plan[Place]:
+def _nearest(model: Any, conditions: Sequence[ColumnElement[bool]]) -> Plan[Any]:
     table = model.__table__
-    far = distance(table.c.embedding)
-    statement = (
-        select(table.c.id, far)
-        .where(*conditions, table.c.embedding.is_not(None), far.is_not(None))
-        .order_by(far, table.c.id.desc())
-        .limit(bindparam("limit", type_=WholeType()))
-    )
-    return Plan(statement, name=f"{table.name}.nearest", rows=Place)
+    return Plan(select(model).where(nearest_of_all(table, conditions)), name=f"{table.name}.nearest", rows=model)
 
 
 @cache
-def passages_plan(tagged: bool) -> Plan[Place]:
+def passages_plan(tagged: bool) -> Plan[KnowledgeBase]:
     """Return the plan that finds a user's passages nearest to a vector."""
     return _nearest(KnowledgeBase, passage_filters(tagged))
 
 
 @cache
-def memories_plan(which: Which) -> Plan[Place]:
+def memories_plan(which: Which) -> Plan[Memory]:
     """Return the plan that finds an agent's memories nearest to a vector."""
     return _nearest(Memory, which.conditions)
 
 
-@cache
-def _rows_plan(model: Any) -> Plan[Any]:
-    table = model.__table__
-    return Plan(select(model).where(among(table.c.id, "ids")), name=f"{table.name}.of ids", rows=model)
+async def nearest(
+    connection: Connection,
+    plan: Plan[E],
+    values: Mapping[str, Any],
+    vector: Any,
+    limit: int,
+    *,
+    dimension: int | None = None,
+    threshold: float | None = None,
+) -> list[tuple[E, float]]:
+    """Return the nearest rows with their similarity, the most alike first; of equally alike ones the latest first.
 
+    A similarity is 1 for the same direction, 0 for a right angle or a vector of zeros.
 
-def rows_of(model: type[E], ids: Iterable[int]) -> Script[dict[int, E]]:
-    """Within a script: return rows by their ids."""
-    wanted = list(ids)
-    if not wanted:
-        return {}
-    rows = yield from every(_rows_plan(model), ids=wanted)
-    return {row.id: row for row in rows}
+    Args:
+        connection: where they are.
+        plan: finds candidates.
+        values: its parameters but those of the vector.
+        vector: what they are near to.
+        limit: how many.
+        dimension: how many numbers the vector has to have; None: those of the rows that are as long are looked at.
+        threshold: only rows more alike than this; None: any.
 
-
-def similarity(place: Place) -> float:
-    """Return how alike two vectors are: 1 for the same direction, 0 for a right angle or a vector of zeros."""
-    return 1.0 - place.distance
-
-
-def near(
-    model: type[E], plan: Plan[Place], values: dict[str, Any], threshold: float | None
-) -> Script[list[tuple[E, float]]]:
-    """Within a script: return the nearest rows with their similarity, those only that are more alike than a threshold.
-
-    A vector of zeros is like nothing: its rows come last.
+    Raises: BadInput.
+    Cost: one read; more where so many are equally near that float32 cannot tell them apart.
     """
-    places = yield from every(plan, **values)
-    alike = [(place.id, similarity(place)) for place in places]
-    kept = [(id_, alike_) for id_, alike_ in alike if threshold is None or alike_ > threshold]
-    rows = yield from rows_of(model, (id_ for id_, _ in kept))
-    return [(rows[id_], alike_) for id_, alike_ in kept if id_ in rows]
+    if threshold is not None and not (is_number(threshold) and math.isfinite(threshold)):
+        raise BadInput(f"a threshold is a finite number, not {threshold!r}")
+    query = comparable(vector, np.size(vector) if dimension is None else dimension)
+    rough = connection.chains  # otherwise they are reckoned with by float64 there too
+    by, count = Distance.cosine, limit + (SPARE if rough else 0)
+    while True:
+        rows: Sequence[Any] = await connection.fetch_all(plan, {**values, "vector": query, "count": count})
+        if not rows:
+            return []
+        stacked = np.stack([row.embedding for row in rows])
+        reckoned = keys(stacked, query, by)
+        enough = not rough or len(rows) < count or count >= MOST_CANDIDATES
+        if enough or settled(stacked, reckoned, query, by, limit):
+            break
+        count = min(4 * count, max(MOST_CANDIDATES, limit + SPARE))
+    places = np.lexsort(([-row.id for row in rows], reckoned))[:limit]
+    alike = [(rows[place], score(float(reckoned[place]), by)) for place in places]
+    return [(row, alike_) for row, alike_ in alike if threshold is None or alike_ > threshold]

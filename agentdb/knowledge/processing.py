@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import math
 import random
 from collections.abc import Sequence
 from datetime import datetime, timedelta
 from typing import Any, Final
 
+from agentdb.engine.asked import lasting, whole_number
 from agentdb.engine.connection import Script, count, each, every, one
 from agentdb.engine.plan import Plan
 from agentdb.engine.statements import insert_one
@@ -61,9 +61,9 @@ class Processing(Repository[KnowledgeBase]):
         Cost: one transaction of two statements, by ix_knowledge_base__waiting and ix_knowledge_base__leases.
         """
         now, limit = self.connection.now(), capped(n, self.most)
-        until = now + _seconds(lease_seconds)
+        until, most = now + lasting(lease_seconds, "lease_seconds"), _attempts(most_attempts)
         asked = {"worker": worker, "lease_until": until, "now": now, "limit": limit}
-        rows = await self.connection.run(lambda: _claimed(asked, most_attempts))
+        rows = await self.connection.run(lambda: _claimed(asked, most))
         return [
             DocumentClaim(row.id, worker, row.attempts, row.content_hash, until, row)
             for row in sorted(rows, key=lambda row: row.id)
@@ -74,7 +74,7 @@ class Processing(Repository[KnowledgeBase]):
 
         Raises: StaleVersion when it does not hold any more: somebody else has the document, or it was revised.
         """
-        await self._on(HEARTBEAT, claim, lease_until=self.connection.now() + _seconds(lease_seconds))
+        await self._on(HEARTBEAT, claim, lease_until=self._now() + lasting(lease_seconds, "lease_seconds"))
 
     async def complete(
         self, claim: DocumentClaim, chunks: Sequence[Chunk], *, model: str, version: str | None = None
@@ -116,9 +116,9 @@ class Processing(Repository[KnowledgeBase]):
         failed = await self._on(
             FAIL,
             claim,
-            error=error.replace("\0", "\N{REPLACEMENT CHARACTER}")[:LONGEST_ERROR],
+            error=_storable(error)[:LONGEST_ERROR],
             retry=int(retry),
-            most_attempts=most_attempts,
+            most_attempts=_attempts(most_attempts),
             available_at=self.connection.now() + pause,
         )
         return failed.processing_status
@@ -220,7 +220,12 @@ def _stale(claim: DocumentClaim) -> StaleVersion:
     )
 
 
-def _seconds(seconds: float) -> timedelta:
-    if not 0 < seconds < math.inf:
-        raise BadInput(f"lease_seconds is a number above 0, not {seconds!r}")
-    return timedelta(seconds=seconds)
+def _storable(error: str) -> str:
+    """Return what a database stores of an error, whose text is anybody's."""
+    return error.replace("\0", "\N{REPLACEMENT CHARACTER}").encode(errors="replace").decode()
+
+
+def _attempts(most: int) -> int:
+    if whole_number(most, "most_attempts") < 1:
+        raise BadInput(f"most_attempts is a whole number from 1, not {most}")
+    return most

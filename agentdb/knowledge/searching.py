@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache, lru_cache
 from typing import Any, Final
 
 import numpy as np
-from sqlalchemy import Table, func, literal, select
+from sqlalchemy import Table, and_, exists, func, literal, or_, select
 from sqlalchemy.sql import ColumnElement
 
+from agentdb.conversation.models import Conversation, Resource
 from agentdb.engine.blobs import Vector as Numbers
 from agentdb.engine.columns import of
 from agentdb.engine.connection import Connection, Script, every, one
@@ -34,6 +35,25 @@ PROBES: Final = 24
 MOST_SCANNED: Final = 200_000
 PLANS_KEPT: Final = 512
 
+_GONE: Final = Conversation.__table__.c.deleted_at.is_not(None)
+# A piece of nothing, or of what is shown: of a conversation that is deleted, nothing is.
+SHOWN: Final = and_(
+    or_(
+        vectors.c.conversation_id.is_(None),
+        ~exists().where(Conversation.__table__.c.id == vectors.c.conversation_id, _GONE).correlate(vectors),
+    ),
+    or_(
+        vectors.c.resource_id.is_(None),
+        ~exists()
+        .where(
+            Resource.__table__.c.id == vectors.c.resource_id,
+            Conversation.__table__.c.id == Resource.__table__.c.conversation_id,
+            _GONE,
+        )
+        .correlate(vectors),
+    ),
+)
+
 
 @dataclass(frozen=True, slots=True)
 class Which:
@@ -42,6 +62,7 @@ class Which:
     tagged: bool = False
     said: bool = False
     within: tuple[str, ...] = ()
+    shown: bool = False  # looked at for each vector, and not only for those that are found
 
     @property
     def conditions(self) -> list[ColumnElement[bool]]:
@@ -51,6 +72,8 @@ class Which:
             every_.append(tagged(vectors))
         if self.said:
             every_.append(says(vectors.c.metadata, "metadata"))
+        if self.shown:
+            every_.append(SHOWN)
         return every_
 
     def __bool__(self) -> bool:
@@ -127,10 +150,16 @@ def indexed(connection: Connection, search: Search) -> bool:
 
 async def exactly(connection: Connection, search: Search) -> list[Match]:
     """Return what a search finds by looking at each vector."""
-    plan, count = exact_plan(search.by, search.which), search.limit + SPARE
+    # Where each is looked at in memory, it is by float64, and as many as are wanted are the nearest; whether they are
+    # shown is asked of those alone, and of each only when one was not.
+    rough = connection.chains
+    which, count = replace(search.which, shown=rough), search.limit + (SPARE if rough else 0)
     while True:
-        rows = await connection.fetch_all(plan, search.asking(count))
-        if len(rows) < count or count >= MOST_CANDIDATES or _settled(search, rows):
+        rows = await connection.fetch_all(exact_plan(search.by, which), search.asking(count))
+        if len(rows) < count and not which.shown:
+            which = replace(which, shown=True)
+            continue
+        if not rough or len(rows) < count or count >= MOST_CANDIDATES or _settled(search, rows):
             return search.ranked(rows)
         count = min(4 * count, max(MOST_CANDIDATES, search.limit + SPARE))
 
@@ -181,14 +210,14 @@ def _settings(search: Search, count: int) -> list[tuple[str, int | str]]:
 @cache
 def exact_plan(by: Distance, which: Which) -> Plan[Vector]:
     """Return the plan that finds the nearest by looking at each."""
-    statement = select(Vector).where(nearest(vectors, by, which.conditions))
+    statement = select(Vector).where(nearest(vectors, by, which.conditions), SHOWN)
     return Plan(statement, name="vectors.search", rows=Vector)
 
 
 @lru_cache(PLANS_KEPT)
 def index_plan(collection: int, kind: IndexKind, by: Distance, dimension: int, which: Which) -> Plan[Vector]:
     """Return the plan that finds the nearest by a collection's index."""
-    found_ = found_by_index(vectors, collection, kind, by, dimension, which.conditions)
+    found_ = found_by_index(vectors, collection, kind, by, dimension, [*which.conditions, SHOWN])
     statement = select(Vector).where(vectors.c.id.in_(found_.correlate(None)))
     return Plan(statement, name="vectors.search: index", rows=Vector)
 

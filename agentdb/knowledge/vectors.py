@@ -22,7 +22,7 @@ from agentdb.guarded import Guarded
 from agentdb.knowledge.collections import FIND, missing
 from agentdb.knowledge.models import Vector, VectorCollection
 from agentdb.knowledge.records import Match
-from agentdb.knowledge.searching import Search, found, narrowed, vectors
+from agentdb.knowledge.searching import SHOWN, Search, found, narrowed, vectors
 from agentdb.repository import capped
 
 DESCRIBING: Final = frozenset(
@@ -36,7 +36,7 @@ _REMOVE_NAMED: Final = Plan[None](
     delete(vectors).where(_OF_COLLECTION, among(vectors.c.external_id, "external_ids")), name="vectors.remove: named"
 )
 _NAMED: Final = Plan[Vector](
-    select(Vector).where(_OF_COLLECTION, among(vectors.c.external_id, "external_ids")).order_by(vectors.c.id),
+    select(Vector).where(_OF_COLLECTION, SHOWN, among(vectors.c.external_id, "external_ids")).order_by(vectors.c.id),
     name="vectors.named",
     rows=Vector,
 )
@@ -44,6 +44,8 @@ _NAMED: Final = Plan[Vector](
 
 class Vectors(Guarded[Vector]):
     """The vectors of collections. Every method is told whose the collection is; somebody else's is NotFound.
+
+    What is a piece of a deleted conversation, or of a resource of one, is not shown.
 
     A vector is given as a mapping: ``embedding``, the numbers, and besides, as wanted, ``content``, the text they are
     of; ``external_id``, what the caller knows it by, single in the collection; ``tags``; ``metadata``; ``order``,
@@ -193,6 +195,8 @@ async def _checked(collection: VectorCollection, rows: Iterable[Mapping[str, Any
     """
     checked: list[dict[str, Any]] = []
     for place, row in enumerate(rows):
+        if not isinstance(row, Mapping):
+            raise BadInput(f"row {place}: a vector is given as an object, not {type(row).__name__}")
         if unknown := set(row) - DESCRIBING:
             raise BadInput(f"row {place}: a vector has no {min(unknown)}; it has {', '.join(sorted(DESCRIBING))}")
         if "embedding" not in row:

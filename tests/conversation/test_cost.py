@@ -135,6 +135,7 @@ async def driver_call(db: Database, plan: Plan[Any], values: Mapping[str, Any], 
         return list(await driver.fetch(f"{prefix} {compiled.text}", *arguments))
 
 
+@pytest.mark.long
 async def test_each_list_reads_its_own_index_in_order(filled: Database) -> None:
     for name, (plan, values, index) in LISTS.items():
         told = "\n".join(row[-1] for row in await driver_call(filled, plan, values, "EXPLAIN"))
@@ -146,6 +147,7 @@ async def test_each_list_reads_its_own_index_in_order(filled: Database) -> None:
             assert "TEMP B-TREE" not in told, f"{name}\n{told}"
 
 
+@pytest.mark.long
 async def test_the_tree_is_climbed_by_the_primary_key(filled: Database) -> None:
     for plan, values in (
         (reading.PATH, {"message_id": 5_000, "user_id": None}),

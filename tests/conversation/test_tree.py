@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from agentdb.conversation.models import Message
 from agentdb.database import Database
 from agentdb.errors import NotFound
 from agentdb.testing.factories import make_conversation
@@ -84,7 +85,7 @@ async def test_a_path_of_two_thousand_is_read_at_once(db: Database) -> None:
         }
         for n in range(1, 2_000)
     ]
-    await db.conversation.messages.add_many(rows)
+    await db.conversation.messages.connection.insert_many(Message.__table__, rows)  # type: ignore[arg-type]
 
     path = await db.conversation.messages.path(first.id + 1_999, limit=1_000)
 

@@ -76,6 +76,7 @@ async def kept(db: Database, texts: Sequence[str]) -> int:
     return agent
 
 
+@pytest.mark.long
 async def test_strange_texts_are_found_by_strange_searches_as_promised(db: Database) -> None:
     dice = Random(7)  # noqa: S311 (the same each time)
     texts = ["".join(dice.choices(STRANGE, k=dice.randint(0, 30))) for _ in range(300)]
@@ -111,6 +112,7 @@ async def test_what_divides_words_is_the_same_for_addresses_numbers_and_hyphens(
         assert await db.knowledge.memories.search(agent, query) == [], query
 
 
+@pytest.mark.long
 async def test_very_long_words_and_texts_are_kept_and_found_alike(db: Database) -> None:
     long, longer = "x" * 255, "y" * 256
     texts = [f"{long} {longer} end", f"{'word ' * 39_999}last beyond", "z" * 300_000]

@@ -109,6 +109,30 @@ async def test_a_lifetime_that_nobody_understands_is_refused(db: Database, ttl: 
     assert await db.knowledge.memories.count() == 0
 
 
+async def test_a_memory_that_has_lived_its_time_is_nowhere_to_be_seen(db: Database) -> None:
+    agent, user, stranger = await make_agent(db), await make_user(db), await make_user(db)
+    memories = db.knowledge.memories
+    with clock.hold(clock.now()) as hand:
+        kept = await memories.remember(agent, "kept", ttl="P2D", user_id=user.id)
+        gone = await memories.remember(agent, "gone", ttl="P1D")
+        assert [row.id async for row in memories.stream()] == [kept.id, gone.id]
+        hand.forward(timedelta(days=1))
+
+        assert await memories.find(gone.id) is None
+        with pytest.raises(NotFound):
+            await memories.get(gone.id)
+        with pytest.raises(NotFound):
+            await memories.update(gone.id, content="back")
+        assert not await memories.exists(content="gone")
+        assert await memories.count(agent_id=agent) == 1
+        assert said((await memories.page()).items) == ["kept"]
+        assert [row.id async for row in memories.stream()] == [kept.id]
+        assert (await memories.update(kept.id, content="anew")).content == "anew"
+        assert (await memories.get(kept.id, user_id=user.id)).id == kept.id
+        assert await memories.find(kept.id, user_id=stranger.id) is None
+        assert await memories.purge() == 1
+
+
 async def test_a_memory_is_forgotten_by_whose_it_is_only(db: Database) -> None:
     agent, user, stranger = await make_agent(db), await make_user(db), await make_user(db)
     memory = await db.knowledge.memories.remember(agent, "a secret wish", user_id=user.id)

@@ -122,6 +122,7 @@ async def test_a_backup_is_of_one_moment_while_others_write(settings: Settings, 
     assert before < final["users"].rows == written
 
 
+@pytest.mark.long
 async def test_a_database_in_memory_is_saved_from_its_database(agentdb: Database, tmp_path: Path) -> None:
     await fill(agentdb)
 
@@ -151,6 +152,7 @@ async def test_an_embedded_server_is_saved_and_restored(tmp_path: Path) -> None:
         assert await _digests(settings) == expected
 
 
+@pytest.mark.long
 async def test_what_is_there_is_overwritten_only_by_force_and_then_as_a_whole(
     settings: Settings, tmp_path: Path
 ) -> None:

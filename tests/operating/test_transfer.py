@@ -26,9 +26,10 @@ from agentdb.errors import (
 )
 from agentdb.models import CostSource
 from agentdb.operating.digests import table_digests
-from agentdb.operating.transferring import transfer
+from agentdb.operating.transferring import Unindexed, transfer
 from agentdb.operating.transferring.groups import groups
 from agentdb.testing.factories import make_run_session, make_user
+from agentdb.testing.postgresql import PostgreSQLServer
 from tests.operating import strange
 from tests.operating.filled import FILE, KEY, fill
 
@@ -69,6 +70,7 @@ async def test_every_table_makes_the_round_trip(full: Settings, postgresql_url: 
     assert (there.left_out, there.nulled, there.resumed) == ({}, {}, 0)
 
 
+@pytest.mark.long
 async def test_ids_that_are_gone_do_not_come_again_and_search_and_triggers_work(
     tmp_path: Path, postgresql_url: str
 ) -> None:
@@ -90,6 +92,30 @@ async def test_ids_that_are_gone_do_not_come_again_and_search_and_triggers_work(
             with pytest.raises(DBAPIError, match="append-only"):
                 async with db.write() as unit:
                     await unit.session.execute(text("UPDATE audit_log SET action = 'x'"))
+
+
+async def test_collections_whose_indexes_are_not_carried_are_named(
+    agentdb_postgresql_server: PostgreSQLServer, postgresql_url: str, tmp_path: Path
+) -> None:
+    source, file = Settings.load(postgresql_url, folder=tmp_path), _file(tmp_path, "a.db")
+    url = await agentdb_postgresql_server.create_database()
+    target = Settings.load(url, folder=tmp_path)
+    async with Database(source) as db:
+        user = await make_user(db)
+        plain, indexed = [(await db.knowledge.collections.create(user.id, name, 2)).id for name in ("plain", "indexed")]
+        for collection in (plain, indexed):
+            await db.knowledge.vectors.pour(user.id, collection, [{"embedding": [1, 0]}])
+        await db.knowledge.indexes.build(user.id, indexed)
+
+    there, back = await transfer(source, target), await transfer(source, file)
+
+    assert there.unindexed == [Unindexed(user.id, indexed, "hnsw")]
+    assert back.unindexed == []
+    async with Database(target) as db:
+        assert (await db.knowledge.indexes.state(user.id, indexed)).kind is None
+        assert len(await db.knowledge.vectors.search(user.id, indexed, [1, 0])) == 1
+        assert (await db.knowledge.indexes.build(user.id, indexed)).valid
+    await agentdb_postgresql_server.drop_database(url)
 
 
 async def test_what_refers_to_nothing_is_left_out_and_told(tmp_path: Path) -> None:
@@ -135,6 +161,7 @@ async def test_files_of_attachments_go_along_where_folders_differ(tmp_path: Path
         await db.hub.attachments.store(b"more", filename="b", uploaded_by=1, purpose="mail")  # the folder is its own
 
 
+@pytest.mark.long
 async def test_what_cannot_be_done_is_refused_and_changes_nothing(full: Settings, tmp_path: Path) -> None:
     target = _file(tmp_path, "b.db")
     async with Database(target) as db:
@@ -190,7 +217,7 @@ async def test_an_ended_transfer_goes_on_or_begins_over_when_the_source_has_chan
 
     with pytest.raises(_Killed):
         await transfer(full, target, on_progress=_killing("copying rows", 200))
-    with pytest.raises(SchemaMismatch):  # nobody takes what is there for the whole
+    with pytest.raises(SchemaMismatch, match="run `agentdb transfer` again"):  # it is not taken for the whole
         await _digests(target)
     stranger = _file(tmp_path, "c.db")
     await migrating.upgrade(stranger)
@@ -218,6 +245,7 @@ async def test_an_ended_transfer_goes_on_or_begins_over_when_the_source_has_chan
     assert await _digests(_file(tmp_path, "e.db")) == await _digests(stranger)
 
 
+@pytest.mark.long
 async def test_who_begins_later_ends_the_earlier_transfer(full: Settings, tmp_path: Path) -> None:
     target = _file(tmp_path, "b.db")
 

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
+from sqlalchemy import Table, update
+
+from agentdb.conversation.models import Message
 from agentdb.database import Database
 from agentdb.reports.records import ToolUse, Totals
 
@@ -66,6 +69,12 @@ async def test_metadata_of_another_form_is_passed_over(db: Database) -> None:
     await db.conversation.messages.append_many(
         talk.id, [{"role": "assistant", "content": "", "metadata": {"tool_calls": form}} for form in forms]
     )
-    await db.conversation.messages.append(talk.id, "assistant", "", metadata=["tool_calls"])  # type: ignore[arg-type]
+    foreign = await db.conversation.messages.append(talk.id, "assistant", "")
+    async with db.write() as unit:  # as an import from elsewhere may have left it
+        messages = Message.__table__
+        assert isinstance(messages, Table)
+        await unit.session.execute(
+            update(messages).where(messages.c.id == foreign.id).values({"metadata": ["tool_calls"]})
+        )
 
     assert await db.reports.activity.tools() == [ToolUse("real", 1)]

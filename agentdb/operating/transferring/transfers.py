@@ -31,6 +31,7 @@ from agentdb.operating.digests import OnProgress, TableDigest, nobody
 from agentdb.operating.transferring import copying
 from agentdb.operating.transferring.groups import groups
 from agentdb.operating.transferring.progress import VERSION, Progress, State, left
+from agentdb.operating.transferring.unindexed import Unindexed, unindexed
 
 _MANY = 5000  # rows of a table whose indexes are better made anew
 
@@ -47,6 +48,7 @@ class Transferred:
     nulled: dict[str, int]  # such references by table.column, where a row is kept without
     files: int  # of attachments, which were not there already
     missing: list[StoredFile]  # which the source lacks
+    unindexed: list[Unindexed]  # collections whose indexes are not carried
     seconds: float  # of copying rows
 
     @property
@@ -181,6 +183,7 @@ class _Transfer:
             {".".join(place): len(rowids) for place, rowids in sorted(orphans.nulled.items())},
             placed,
             missing,
+            await unindexed(source, self.written),
             seconds,
         )
 
