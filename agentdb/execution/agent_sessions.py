@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from functools import partial
-from typing import Any
+from typing import Any, TypedDict, Unpack
 
 from agentdb.engine.asked import is_text
 from agentdb.engine.statements import insert_one
@@ -13,6 +13,20 @@ from agentdb.execution.linking import linked, started
 from agentdb.execution.models import AgentSession, AgentSessionStatus
 from agentdb.execution.moving import CHECKPOINT, COUNT, PATCH, PRESENT, marked, move_plan
 from agentdb.execution.session_upkeep import SessionUpkeep
+
+
+class How(TypedDict, total=False):
+    """How a session changes its status.
+
+    Attributes:
+        checkpoint: a state to append with it.
+        expected_version: only while it has this version.
+        user_id: whose it is.
+    """
+
+    checkpoint: Any
+    expected_version: int | None
+    user_id: int | None
 
 
 class AgentSessions(SessionUpkeep):
@@ -77,35 +91,32 @@ class AgentSessions(SessionUpkeep):
         row = await self.connection.run(partial(linked, session_id, conversation_id, user_id))
         return self._there(row)
 
-    async def pause(self, session_id: int, **how: Any) -> AgentSession:
+    async def pause(self, session_id: int, **how: Unpack[How]) -> AgentSession:
         """Pause a running session, and return it.
 
-        Args:
-            session_id: which.
-            how: ``checkpoint``: a state to append with it; ``expected_version``: only while it has this version;
-                ``user_id``: whose it is.
+        Args: session_id: which; how: see `How`.
 
         Raises: NotFound; InvalidTransition from any other status; StaleVersion; BadInput.
         Cost: one statement.
         """
         return await self._move(session_id, AgentSessionStatus.paused, **how)
 
-    async def resume(self, session_id: int, **how: Any) -> AgentSession:
+    async def resume(self, session_id: int, **how: Unpack[How]) -> AgentSession:
         """Let a paused or failed session run again, and return it; otherwise as `pause`."""
         return await self._move(session_id, AgentSessionStatus.running, **how)
 
-    async def complete(self, session_id: int, **how: Any) -> AgentSession:
+    async def complete(self, session_id: int, **how: Unpack[How]) -> AgentSession:
         """Complete a running or paused session for good, and return it; otherwise as `pause`."""
         return await self._move(session_id, AgentSessionStatus.completed, **how)
 
-    async def fail(self, session_id: int, error: str, **how: Any) -> AgentSession:
+    async def fail(self, session_id: int, error: str, **how: Unpack[How]) -> AgentSession:
         """Let a running or paused session fail, and return it; `resume` recovers it; otherwise as `pause`.
 
         Args: error: what happened; it is appended to ``error_logs`` with the moment.
         """
         if not is_text(error) or not error:
             raise BadInput("an error is told by a text that is not empty")
-        return await self._move(session_id, AgentSessionStatus.failed, error=error, **how)
+        return await self._move(session_id, AgentSessionStatus.failed, error, **how)
 
     async def checkpoint(self, session_id: int, state: Any, *, user_id: int | None = None) -> int:
         """Append a checkpoint to a live session, and return its number, from 1.
@@ -170,8 +181,9 @@ class AgentSessions(SessionUpkeep):
         self,
         session_id: int,
         to: AgentSessionStatus,
-        *,
         error: str | None = None,
+        /,
+        *,
         checkpoint: Any = None,
         expected_version: int | None = None,
         user_id: int | None = None,

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, Final
 
-from sqlalchemy import bindparam, func, select, update
+from sqlalchemy import bindparam, func, literal_column, select, update
 from sqlalchemy.sql import ColumnElement
 
 from agentdb.engine.columns import of
@@ -26,6 +26,7 @@ OF_QUEUE: Final = executions.c.queue == of(executions.c.queue)
 WAITS: Final = (OF_QUEUE, is_now(ExecutionStatus.pending), executions.c.available_at <= NOW)
 URGENCY: Final = (executions.c.priority.desc(), executions.c.available_at, executions.c.id)
 LIMIT: Final = bindparam("limit", type_=WholeType())
+ONE: Final[ColumnElement[int]] = literal_column("1")
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,9 +68,11 @@ def claimed(limit: Any, *conditions: ColumnElement[bool]) -> Any:
         .with_for_update(skip_locked=True, key_share=True)
         .cte("ready")
     )
+    # Of a single one, SQLite makes no table.
+    chosen: Any = select(ready.c.id).scalar_subquery() if limit is ONE else ready.c.id
     return (
         update(executions)
-        .where(executions.c.id == ready.c.id)
+        .where(executions.c.id == chosen)
         .values(
             status=status(ExecutionStatus.running),
             attempt=executions.c.attempt + 1,
@@ -83,6 +86,7 @@ def claimed(limit: Any, *conditions: ColumnElement[bool]) -> Any:
 
 
 CLAIM: Final = Plan[Execution](claimed(LIMIT), name="executions.claim", rows=Execution)
+CLAIM_ONE: Final = Plan[Execution](claimed(ONE), name="executions.claim: one", rows=Execution)
 _CLAIM_OF_USER: Final = Plan[Execution](
     claimed(LIMIT, executions.c.user_id == of(executions.c.user_id)),
     name="executions.claim: of a user",

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import math
 import random
 from collections.abc import Iterable, Sequence
 from datetime import datetime, timedelta
 from typing import Any, Final
 
+from agentdb.engine.asked import is_text, lasting, whole_number
 from agentdb.engine.connection import Script, each, every
 from agentdb.errors import BadInput, InvalidTransition
-from agentdb.execution.claiming import CLAIM, Wish, claim, in_order
+from agentdb.execution.claiming import CLAIM, CLAIM_ONE, Wish, claim, in_order
 from agentdb.execution.finishing import (
     COMPLETE,
     COMPLETE_AND_CLAIM,
@@ -24,7 +24,7 @@ from agentdb.execution.finishing import (
 )
 from agentdb.execution.models import Execution, ExecutionStatus
 from agentdb.execution.records import Backoff, Beat, Claim, Dice, Turn
-from agentdb.execution.standing import STANDING, Standing, held, refused
+from agentdb.execution.standing import STANDING, Standing, held, holds, refused
 from agentdb.guarded import Guarded
 from agentdb.repository import capped
 
@@ -65,27 +65,36 @@ class Claims(Guarded[Execution]):
         limit = capped(n, self.most)
         if wish.alone:
             return _claims(await self.connection.run(lambda: claim(wish, limit, self.connection.now)))
-        values = {**wish.values(self.connection.now()), "limit": limit}
-        rows: list[Execution] = await self.connection.fetch_all(CLAIM, values)
+        values = wish.values(self.connection.now())
+        if limit == 1:
+            return _claims(await self.connection.fetch_all(CLAIM_ONE, values))
+        rows: list[Execution] = await self.connection.fetch_all(CLAIM, {**values, "limit": limit})
         return _claims(in_order(rows))
 
-    async def heartbeat(self, claims: Iterable[Claim], *, lease_seconds: float = LEASE_SECONDS) -> Beat:
+    async def heartbeat(
+        self, claims: Iterable[Claim], *, lease_seconds: float = LEASE_SECONDS, patient: bool = True
+    ) -> Beat:
         """Extend the leases of claims from now on, and tell which are held, which are lost, and which to cancel.
 
-        Cost: one statement, and one more for each claim that it did not find.
+        Args:
+            claims: of one worker.
+            lease_seconds: how long they hold from now on.
+            patient: wait for those that somebody has locked; otherwise they, and those that are lost, are in no list.
+
+        Cost: one statement, on a connection that units leave alone, and one more for each claim that it did not find.
         """
         given = list(claims)
         if not given:
             return Beat([], [], [])
         now = self.connection.now()
-        lease = {"lease_until": now + _seconds(lease_seconds, "lease_seconds"), "now": now}
+        lease = {"lease_until": now + lasting(lease_seconds, "lease_seconds"), "now": now}
         heard = await self.connection.fetch_all(HEARTBEATS, {**by_claim(given), **lease})
         asked: dict[tuple[int, int], bool | None] = {(row.id, row.attempt): row.cancel_requested for row in heard}
-        for claim_ in given:  # lost, or somebody has locked it at this moment
+        for claim_ in given if patient else ():  # lost, or somebody has locked it at this moment
             if (claim_.id, claim_.attempt) not in asked:
                 found: bool | None = await self.connection.fetch_one(HEARTBEAT, {**held(claim_), **lease})
                 asked[claim_.id, claim_.attempt] = found
-        told = [(claim_, asked[claim_.id, claim_.attempt]) for claim_ in given]
+        told = [(claim_, asked[key]) for claim_ in given if (key := (claim_.id, claim_.attempt)) in asked]
         return Beat(
             held=[claim_ for claim_, wanted in told if wanted is not None],
             lost=[claim_ for claim_, wanted in told if wanted is None],
@@ -128,6 +137,8 @@ class Claims(Guarded[Execution]):
         Raises: as `complete`.
         Cost: one update by the key.
         """
+        if not is_text(error):
+            raise BadInput(f"an error is told by a text, not {type(error).__name__}")
         now = self.connection.now()
         rest = timedelta(seconds=backoff.seconds(claim.attempt, dice))
         values = {**held(claim), "error": error, "retry": retry, "available_at": now + rest, "now": now}
@@ -166,7 +177,7 @@ class Claims(Guarded[Execution]):
         """
         if await self.connection.fetch_one(STOP, {**held(claim), "now": self.connection.now()}) is None:
             standing = await self._standing(claim)
-            if standing is not None and standing.attempt == claim.attempt and standing.status == "running":
+            if holds(claim, standing):
                 raise InvalidTransition(f"nobody asked for execution {claim.id} to be cancelled; use release or fail")
             raise refused(claim, standing)
         _end(claim)
@@ -205,8 +216,15 @@ class Claims(Guarded[Execution]):
         lost = [claim_ for claim_, _ in pairs if (claim_.id, claim_.attempt) not in done]
         return Turn(_claims(rows), lost)
 
-    def _wish(self, worker: str, queue: str, lease_seconds: float, **more: Any) -> Wish:
-        return Wish(worker, queue, _seconds(lease_seconds, "lease_seconds"), **more)
+    def _wish(
+        self, worker: str, queue: str, lease_seconds: float, *, fair: bool = False, most_running: int | None = None
+    ) -> Wish:
+        for name, value in (("worker", worker), ("queue", queue)):
+            if not is_text(value) or not value:
+                raise BadInput(f"{name} is a text that is not empty, not {value!r}")
+        if most_running is not None and whole_number(most_running, "most_running") < 1:
+            raise BadInput(f"most_running is a whole number from 1, not {most_running}")
+        return Wish(worker, queue, lasting(lease_seconds, "lease_seconds"), fair, most_running)
 
     async def _standing(self, claim: Claim) -> Standing | None:
         standing: Standing | None = await self.connection.fetch_one(STANDING, {"id": claim.id})
@@ -238,17 +256,9 @@ def _end(claim: Claim) -> None:
         claim.hold.end()
 
 
-def _seconds(seconds: float, name: str) -> timedelta:
-    if not 0 < seconds < math.inf:
-        raise BadInput(f"{name} is a number above 0, not {seconds!r}")
-    return timedelta(seconds=seconds)
-
-
 def later(now: datetime, delay_seconds: float) -> datetime:
     """Return the moment so many seconds from now.
 
     Raises: BadInput for a delay below 0.
     """
-    if not 0 <= delay_seconds < math.inf:
-        raise BadInput(f"delay_seconds is a number from 0, not {delay_seconds!r}")
-    return now + timedelta(seconds=delay_seconds)
+    return now + (lasting(delay_seconds, "delay_seconds") if delay_seconds != 0 else timedelta(0))

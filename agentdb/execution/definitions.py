@@ -137,8 +137,9 @@ def _node(given: Any, place: int, faults: list[Problem]) -> Node | None:
     if not isinstance(type_, str) or not type_:
         faults.append(_misshapen(f"the type of node {shown(id_)} is a text, not {_kind(type_)}", id_))
         type_ = ""
-    if name is not None and not isinstance(name, str):
-        faults.append(_misshapen(f"the name of node {shown(id_)} is a text, not {_kind(name)}", id_))
+    if name is not None and not (isinstance(name, str) and len(name) <= LONGEST_ID):
+        what = f"a text of {len(name)} characters" if isinstance(name, str) else _kind(name)
+        faults.append(_misshapen(f"the name of node {shown(id_)} is a text of {LONGEST_ID} at most, not {what}", id_))
         name = None
     return Node(id_, type_.upper(), name or id_, given.get("config"))
 

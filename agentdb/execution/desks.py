@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import datetime
@@ -15,7 +15,7 @@ from sqlalchemy import func, select
 
 from agentdb.engine.plan import Plan
 from agentdb.engine.watching import Watch
-from agentdb.errors import AgentDBError, BadInput, Unavailable
+from agentdb.errors import BadInput, Unavailable
 from agentdb.execution.answers import Answers, settle
 from agentdb.execution.claiming import OF_QUEUE, URGENCY, WAITS
 from agentdb.execution.models import CHANGED, WAITING, ExecutionStatus
@@ -29,7 +29,6 @@ SOON_SECONDS: Final = 0.01
 LONGEST_DEAF_SECONDS: Final = 0.5
 FIRST_PAUSE_SECONDS: Final = 0.1
 LONGEST_PAUSE_SECONDS: Final = 5.0
-BEATS_PER_LEASE: Final = 3
 
 Key = tuple[int, int]
 
@@ -152,13 +151,13 @@ class Desk:
             await self._answers.wait()
 
     async def _claim(self) -> list[Claim]:
-        """Claim as many as there is room for, and tell what is finished: also when cancelled, no claim is lost."""
+        """Claim as many as there is room for, and tell what is finished: cancelled, it gives back what it claimed."""
         asking = asyncio.ensure_future(self._turn())
         try:
             return await asyncio.shield(asking)
         except asyncio.CancelledError:
             with suppress(Exception):
-                await asking
+                await self._executions.release_many(await asking)
             raise
 
     async def _turn(self) -> list[Claim]:
@@ -237,42 +236,13 @@ class Desk:
         due: _Next | None = await connection.fetch_one(_NEXT, {"queue": self._terms.queue, "now": now})
         return due or _Next(None, None), now
 
+    async def rescue(self) -> None:
+        """Take over from workers that are silent."""
+        await self._rescued(*await self._next())
+
     async def _rescued(self, due: _Next, now: datetime) -> bool:
         """Take over from workers that are silent, and tell whether there were any."""
         return _past(due.lease_expires_at, now) and bool(await self._executions.rescue())
-
-    # Keeping
-
-    async def keep(self, lost: Callable[[Claim], Any], cancelling: Callable[[Claim], Any]) -> None:
-        """Extend the leases of what is held, for ever, and take over from workers that are silent.
-
-        Args: lost, cancelling: told of each such claim.
-        """
-        rest = self._terms.lease_seconds / BEATS_PER_LEASE
-        beats = 0
-        while True:
-            await asyncio.sleep(rest)
-            if not self._held:
-                continue  # whoever has nothing to do rescues before it rests
-            try:
-                await self._beat(lost, cancelling)
-                beats += 1
-                if beats % BEATS_PER_LEASE == 0:
-                    await self._rescued(*await self._next())
-            except AgentDBError as error:  # the next beat is as good, and the claims themselves tell what is refused
-                _logger.warning("a heartbeat of %s was not taken: %s", self._terms.worker, error)
-
-    async def _beat(self, lost: Callable[[Claim], Any], cancelling: Callable[[Claim], Any]) -> None:
-        beat = await self._executions.heartbeat(self.held, lease_seconds=self._terms.lease_seconds)
-        for claims, tell in ((beat.lost, lost), (beat.cancelling, cancelling)):
-            for claim in claims:
-                if not self.holds(claim):
-                    continue  # finished meanwhile
-                if claim.hold is not None:
-                    claim.hold.stopping.set()
-                tell(claim)
-        for claim in beat.lost:
-            self.drop(claim)
 
     # Clearing
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import AsyncGenerator
 from typing import Final
 
+from agentdb.engine.asked import is_number
 from agentdb.errors import BadInput
 from agentdb.execution.claims import BACKOFF, LEASE_SECONDS
 from agentdb.execution.desks import Terms
@@ -84,6 +86,8 @@ class Executions(Queued):
         Raises: as `work`.
         """
         terms = self._terms(worker, queue, concurrency, lease_seconds, fair, most_running)
+        if not is_number(drain_seconds) or not 0 <= drain_seconds < math.inf:
+            raise BadInput(f"drain_seconds is a number from 0, not {drain_seconds!r}")
         await Crew(self, terms, handler, backoff).run(drain_seconds)
 
     def _terms(
@@ -96,7 +100,5 @@ class Executions(Queued):
         most_running: int | None,
     ) -> Terms:
         name = worker or worker_name()
-        self._wish(name, queue, lease_seconds)  # refuses what a claim would
-        if most_running is not None and most_running < 1:
-            raise BadInput(f"most_running is a whole number from 1, not {most_running!r}")
+        self._wish(name, queue, lease_seconds, fair=fair, most_running=most_running)  # refuses what a claim would
         return Terms(name, queue, capped(concurrency, self.most), lease_seconds, fair, most_running)

@@ -184,6 +184,7 @@ HEARTBEATS: Final[Plan[Heard]] = _of_mine(
     executions.c.attempt,
     executions.c.cancel_requested,
     rows=Heard,
+    apart=True,
 )
 HEARTBEAT: Final = Plan[bool](
     update(executions).where(HELD).values(_PROLONGED).returning(executions.c.cancel_requested),

@@ -18,7 +18,7 @@ from agentdb.engine.statements import insert_one, insert_or_update
 from agentdb.errors import AgentDBError, BadInput, Conflict, InvalidTransition
 from agentdb.execution.models import ExecutionLog, NodeStatus
 from agentdb.execution.records import Claim
-from agentdb.execution.standing import HELD, STANDING, Standing, executions, held, refused
+from agentdb.execution.standing import HELD, STANDING, Standing, executions, held, holds, refused
 from agentdb.execution.working import error_text
 from agentdb.following import Change, Trail, follow
 from agentdb.guarded import Guarded
@@ -265,7 +265,7 @@ class NodeLogs(Guarded[ExecutionLog]):
         if log is not None:
             return log
         standing: Standing | None = await self.connection.fetch_one(STANDING, {"id": claim.id})
-        if standing is None or standing.attempt != claim.attempt or standing.status != "running":
+        if not holds(claim, standing):
             raise refused(claim, standing)
         found: ExecutionLog | None = await self.connection.fetch_one(_FOUND, {**held(claim), "node_id": node_id})
         raise _not_running(claim, node_id, found)

@@ -6,6 +6,7 @@ from collections.abc import AsyncGenerator, Iterable, Mapping
 from datetime import datetime
 from typing import Any, Final
 
+from agentdb.engine.asked import is_text, whole_number
 from agentdb.errors import BadInput, InvalidTransition
 from agentdb.execution.claims import Claims, later
 from agentdb.execution.enqueueing import (
@@ -35,7 +36,8 @@ _DEFAULTS: Final[Mapping[str, Any]] = {
     "parent_execution_id": None,
     "metadata": {},
 }
-_FIELDS: Final = frozenset({"workflow_id", "user_id", "delay_seconds", "available_at", *_DEFAULTS})
+_NEEDED: Final = frozenset({"workflow_id", "user_id"})
+_FIELDS: Final = frozenset({*_NEEDED, "delay_seconds", "available_at", *_DEFAULTS})
 
 
 class Queued(Claims):
@@ -91,7 +93,7 @@ class Queued(Claims):
                 "max_attempts": max_attempts,
                 "agent_id": agent_id,
                 "parent_execution_id": parent_execution_id,
-                "metadata": metadata or {},
+                "metadata": {} if metadata is None else metadata,
             }
         )
         plan = ENQUEUE if idempotency_key is None else ENQUEUE_ONCE
@@ -117,7 +119,16 @@ class Queued(Claims):
     def _row(self, given: Mapping[str, Any]) -> dict[str, Any]:
         if unknown_ := ", ".join(sorted(set(given) - _FIELDS)):
             raise BadInput(f"an execution has no {unknown_}; it has {', '.join(sorted(_FIELDS))}")
+        if missing := ", ".join(sorted(_NEEDED - set(given))):
+            raise BadInput(f"an execution needs {missing}")
         row = {**_DEFAULTS, **given}
+        whole_number(row["workflow_id"], "workflow_id")
+        if row["idempotency_key"] is not None and not is_text(row["idempotency_key"]):
+            raise BadInput(f"an idempotency_key is a text, not {type(row['idempotency_key']).__name__}")
+        if not isinstance(row["metadata"], Mapping):
+            raise BadInput(f"metadata is a JSON object, not {type(row['metadata']).__name__}")
+        if not row["queue"]:
+            raise BadInput("a queue has a name that is not empty")
         delay, available_at = row.pop("delay_seconds", 0), row.pop("available_at", None)
         if available_at is not None and delay:
             raise BadInput("say delay_seconds or available_at, not both")
@@ -180,7 +191,7 @@ class Queued(Claims):
     async def prune(self, before: datetime, *, limit: int = 1_000) -> int:
         """Remove executions that were finished before a moment, with their logs, and return how many.
 
-        Call it again until it returns fewer than the limit: each call is a short transaction.
+        Call it again until it returns 0: each call is a short transaction.
 
         Cost: one statement by ix_executions__finished.
         """

@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
+from agentdb.engine.asked import lasting
 from agentdb.execution.models import Execution, ExecutionStatus
 
 Dice = Callable[[], float]  # from 0 up to 1
@@ -92,6 +93,15 @@ class Backoff:
 
     first_seconds: float = 1.0
     longest_seconds: float = 300.0
+
+    def __post_init__(self) -> None:
+        """Refuse what is no pause.
+
+        Raises: BadInput.
+        """
+        for name in ("first_seconds", "longest_seconds"):
+            if (seconds := getattr(self, name)) != 0:
+                lasting(seconds, name)
 
     def seconds(self, attempt: int, dice: Dice = random.random) -> float:
         """Return how long to rest after an attempt, from 1."""

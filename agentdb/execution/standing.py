@@ -77,6 +77,11 @@ def held(claim: Claim) -> dict[str, int]:
     return {"execution_id": claim.id, "held_attempt": claim.attempt}
 
 
+def holds(claim: Claim, standing: Standing | None) -> bool:
+    """Tell whether a claim holds."""
+    return standing is not None and standing.attempt == claim.attempt and standing.status is ExecutionStatus.running
+
+
 def refused(claim: Claim, standing: Standing | None) -> AgentDBError:
     """Return the error for what a worker wanted to do with a claim that did not hold."""
     if standing is None:

@@ -14,6 +14,7 @@ from typing import Any, Final
 
 from agentdb.errors import BadInput, InvalidTransition, NotFound, StaleVersion, Unavailable
 from agentdb.execution.desks import FIRST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS, Desk, Terms
+from agentdb.execution.keeping import Keeper
 from agentdb.execution.queued import Queued
 from agentdb.execution.records import Backoff, Claim
 
@@ -33,7 +34,7 @@ async def work(executions: Queued, terms: Terms) -> AsyncGenerator[Claim, None]:
     """Yield claims; see `Executions.work`."""
     async with executions.connection.watch(terms.topic) as watch:
         desk = Desk(executions, terms, watch)
-        keeper = asyncio.create_task(desk.keep(_nothing, _nothing))
+        keeper = asyncio.create_task(Keeper(executions, terms, desk, _nothing, _nothing).run())
         try:
             while True:
                 for claim in await desk.more():
@@ -62,11 +63,12 @@ async def _cancelled(*tasks: asyncio.Task[Any]) -> None:
 
 
 class _Reason(Enum):
-    """Why a handler is cancelled."""
+    """Why a handler is cancelled, or why it is not any more."""
 
     lost = auto()
     wanted = auto()
     drained = auto()
+    ended = auto()  # by itself; what came of it is being told
 
 
 class Crew:
@@ -86,12 +88,14 @@ class Crew:
         self._backoff = backoff
         self._tasks: dict[tuple[int, int], asyncio.Task[None]] = {}
         self._reasons: dict[tuple[int, int], _Reason] = {}
+        self._leaving = False  # nobody is waited for any more
 
     async def run(self, drain_seconds: float) -> None:
         """Work until cancelled; then let handlers finish for a while, and give back what is not finished."""
         async with self._executions.connection.watch(self._terms.topic) as watch:
             desk = Desk(self._executions, self._terms, watch)
-            keeper = asyncio.create_task(desk.keep(self._lost, self._wanted))
+            keep = Keeper(self._executions, self._terms, desk, self._lost, self._wanted)
+            keeper = asyncio.create_task(keep.run())
             try:
                 while True:
                     for claim in await desk.more():
@@ -101,6 +105,7 @@ class Crew:
                     if self._tasks:
                         await asyncio.wait(self._tasks.values(), timeout=drain_seconds)
                 finally:
+                    self._leaving = True
                     for key in list(self._tasks):
                         self._stop(key, _Reason.drained)
                     try:
@@ -114,9 +119,13 @@ class Crew:
         task = asyncio.create_task(self._handle(desk, claim), name=f"execution {claim.id}")
         self._tasks[key] = task
 
-        def over(_task: asyncio.Task[None]) -> None:
+        def over(task: asyncio.Task[None]) -> None:
+            if not task.cancelled() and (error := task.exception()) is not None:
+                _logger.error("what came of execution %s could not be told, and it is left alone: %s", claim.id, error)
             self._tasks.pop(key, None)
             self._reasons.pop(key, None)
+            if not self._leaving:  # else it is given back with all others
+                desk.drop(claim)
 
         task.add_done_callback(over)
 
@@ -134,23 +143,22 @@ class Crew:
 
     async def _handle(self, desk: Desk, claim: Claim) -> None:
         """Work on a claim, and say what came of it."""
-        executions, key = self._executions, (claim.id, claim.attempt)
+        output, error, cancelled = None, None, False
         try:
             output = await self._handler(claim)
         except asyncio.CancelledError:
-            reason = self._reasons.get(key)
-            if reason is None:
-                await self._fail(claim, "the handler cancelled itself")
-            elif reason is _Reason.wanted:
-                await self._say(claim, lambda: executions.stop(claim))
-            if reason is _Reason.drained:
-                return  # given back with all others
-        except Exception as error:  # noqa: BLE001 (whatever it is: it is the execution's failure, not the worker's)
-            await self._fail(claim, error_text(error))
-        else:
-            if not await desk.answer(claim, output):
-                await self._complete(claim, output)
-        desk.drop(claim)
+            error, cancelled = "the handler cancelled itself", True
+        except Exception as raised:  # noqa: BLE001 (whatever it is: it is the execution's failure, not the worker's)
+            error = error_text(raised)
+        # From now on only the worker's own end cuts it short: a claim that is not told of would be kept for ever.
+        reason = self._reasons.setdefault((claim.id, claim.attempt), _Reason.ended)
+        if cancelled and reason is not _Reason.ended:
+            if reason is _Reason.wanted:
+                await self._say(claim, lambda: self._executions.stop(claim))
+        elif error is not None:
+            await self._fail(claim, error)
+        elif not await desk.answer(claim, output):
+            await self._complete(claim, output)
 
     async def _complete(self, claim: Claim, output: Any) -> None:
         executions = self._executions
@@ -170,6 +178,8 @@ class Crew:
             try:
                 await say()
             except Unavailable:
+                if self._leaving:
+                    return
                 await asyncio.sleep(pause)
                 pause = min(2 * pause, LONGEST_PAUSE_SECONDS)
             except (StaleVersion, InvalidTransition, NotFound) as error:

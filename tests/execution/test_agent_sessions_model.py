@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import hypothesis.strategies as st
+import pytest
 from hypothesis.stateful import initialize, invariant, rule
 
 from agentdb.database import Database
@@ -255,6 +256,7 @@ def told(row: AgentSession) -> Any:
     )
 
 
+@pytest.mark.long
 def test_both_databases_agree_with_the_model(
     agentdb_template: Path, agentdb_postgresql_server: PostgreSQLServer
 ) -> None:

@@ -34,6 +34,17 @@ def test_a_line_has_no_problems() -> None:
     assert validate(graph("sabe", "sa", "ab", "be")) == []
 
 
+def test_a_name_that_no_log_could_keep_is_a_problem() -> None:
+    definition = graph("sae", "sa", "ae")
+    definition["nodes"][1]["name"] = "n" * 255
+    assert validate(definition) == []
+
+    definition["nodes"][1]["name"] += "n"
+
+    (problem,) = validate(definition)
+    assert (problem.kind, problem.node_ids) == (ProblemKind.shape, ("a",))
+
+
 @pytest.mark.parametrize(
     ("definition", "wanted"),
     [

@@ -9,19 +9,24 @@ from __future__ import annotations
 import asyncio
 import os
 import random
+import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from collections import Counter
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager, suppress
+from functools import partial
+from pathlib import Path
 
 import pytest
 from sqlalchemy import text
 
 import agentdb
 from agentdb.database import Database
+from agentdb.engine.postgresql.embedded import EmbeddedPostgreSQL
 from tests.execution.queues import enqueue, make_workflow
 
 # Completes each claim in a unit, with a row in the ledger. Some claims are held for longer than a stopped lease lasts.
@@ -119,8 +124,32 @@ async def _terminate_some(db: Database, dice: random.Random) -> None:
             await unit.session.execute(text("SELECT pg_terminate_backend(:pid)"), {"pid": pid})
 
 
+async def _crash(db: Database, killed: list[int]) -> None:
+    """Kill one of the server's processes: it ends all connections, and begins anew from what was committed."""
+    with suppress(agentdb.Unavailable):
+        async with db.read() as unit:
+            pid = (await unit.session.scalars(text("SELECT pg_backend_pid()"))).one()
+            os.kill(pid, signal.SIGKILL)
+            killed.append(pid)
+
+
+async def _completed(db: Database) -> int:
+    async with asyncio.timeout(60):
+        while True:
+            with suppress(agentdb.Unavailable):
+                return await db.execution.executions.count(status="completed")
+            await asyncio.sleep(0.1)
+
+
 async def _survive(
-    url: str, *, executions: int, processes: int, lease: float, longest: float, harms: int, terminating: bool = False
+    url: str,
+    *,
+    executions: int,
+    processes: int,
+    lease: float,
+    longest: float,
+    harms: int,
+    besides: Callable[[Database], Awaitable[None]] | None = None,
 ) -> None:
     dice = random.Random(11)  # noqa: S311 (repeatable, guards nothing)
     async with agentdb.connect(url) as db:
@@ -133,7 +162,7 @@ async def _survive(
         with workers(url, lease, longest) as crowd:
             await asyncio.gather(*(crowd.start() for _ in range(processes)))
             async with asyncio.TaskGroup() as starting:
-                while await db.execution.executions.count(status="completed") < executions:
+                while await _completed(db) < executions:
                     assert time.monotonic() < deadline
                     await asyncio.sleep(dice.uniform(0.2, 0.4))
                     for until, process in [pair for pair in stopped if pair[0] <= time.monotonic()]:
@@ -151,8 +180,8 @@ async def _survive(
                         victim.send_signal(signal.SIGSTOP)
                         crowd.awake.remove(victim)
                         stopped.append((time.monotonic() + 1.5 * lease, victim))
-                    elif terminating:
-                        await _terminate_some(db, dice)
+                    elif besides is not None:
+                        await besides(db)
             # Whoever was stopped comes back, and finds that it is too late.
             for _, process in stopped:
                 process.send_signal(signal.SIGCONT)
@@ -179,7 +208,29 @@ async def test_each_execution_is_completed_once_while_workers_are_killed_and_sto
 
 @pytest.mark.long
 async def test_each_of_two_thousand_is_completed_once(database_url: str) -> None:
-    postgresql = database_url.startswith("postgresql")
-    await _survive(
-        database_url, executions=2_000, processes=4, lease=1.0, longest=0.1, harms=100, terminating=postgresql
-    )
+    terminating = partial(_terminate_some, dice=random.Random(7))  # noqa: S311 (repeatable, guards nothing)
+    besides = terminating if database_url.startswith("postgresql") else None
+    await _survive(database_url, executions=2_000, processes=4, lease=1.0, longest=0.1, harms=100, besides=besides)
+
+
+@pytest.fixture
+def own_server() -> Iterator[EmbeddedPostgreSQL]:
+    """Yield a server that nobody else uses."""
+    folder = Path(tempfile.mkdtemp(prefix="agentdb-"))
+    folder.chmod(0o755)  # the server's user enters it, whoever runs the tests
+    server = EmbeddedPostgreSQL(folder / "embedded", parameters={"fsync": "off"})
+    try:
+        server.launch()
+        yield server
+    finally:
+        server.shut_down()
+        shutil.rmtree(folder)
+
+
+@pytest.mark.long
+async def test_each_execution_is_completed_once_though_the_server_begins_anew(own_server: EmbeddedPostgreSQL) -> None:
+    killed: list[int] = []
+    crash = partial(_crash, killed=killed)
+    await _survive(own_server.url(), executions=300, processes=3, lease=0.6, longest=0.1, harms=8, besides=crash)
+
+    assert len(killed) > 1

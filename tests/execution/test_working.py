@@ -163,6 +163,7 @@ async def test_a_handler_may_end_its_claim_by_itself(db: Database) -> None:
     assert {row.output for row in (await db.execution.executions.page()).items} == {"own"}
 
 
+@pytest.mark.long
 async def test_a_long_handler_keeps_its_lease(db: Database) -> None:
     await enqueue(db)
 
