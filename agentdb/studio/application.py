@@ -20,6 +20,7 @@ from starlette_admin.theme import DefaultTheme, TablerSettings
 from starlette_admin.views import CustomView, DropDown
 
 from agentdb.database import Database
+from agentdb.studio.answers import answering
 from agentdb.studio.repositories import models
 from agentdb.studio.spending import PERIODS, chart_of
 from agentdb.studio.tables import TableView
@@ -80,7 +81,8 @@ class SpendingPage(CustomView):
         asked = request.query_params.get("days", "30")
         if asked not in map(str, PERIODS):
             raise HTTPException(HTTP_400_BAD_REQUEST, f"spending is shown for {', '.join(map(str, PERIODS))} days")
-        chart = await chart_of(self.db, int(asked))
+        with answering():
+            chart = await chart_of(self.db, int(asked))
         context = {"title": "Spending", "chart": chart, "days": int(asked), "periods": PERIODS}
         return _page(self, request, "studio/spending.html", context)
 

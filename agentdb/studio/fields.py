@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Final
 from sqlalchemy import Column, Table
 from starlette.datastructures import FormData
 from starlette.requests import Request
+from starlette_admin import RequestAction
 from starlette_admin.fields import BaseField, BooleanField, EnumField, IntegerField, StringField, TextAreaField
 
 from agentdb import jsons
@@ -24,6 +25,7 @@ from agentdb.errors import BadInput
 from agentdb.studio import columns
 
 _SHORT: Final = 255  # characters that fit an input of one line
+CUT: Final = 300  # characters of a text that a list shows
 
 
 if TYPE_CHECKING:
@@ -90,9 +92,16 @@ class Line(Shown, StringField):
 
 @dataclass
 class Prose(Shown, TextAreaField):
-    """A text of any length; its area grows with it."""
+    """A text of any length; its area grows with it, and a list shows its beginning."""
 
     rows: int = 1
+
+    async def serialize_value(self, request: Request, value: Any) -> Any:
+        """Return it as the page has it."""
+        whole = await super().serialize_value(request, value)
+        if request.state.action is not RequestAction.LIST or len(whole) <= CUT:
+            return whole
+        return f"{whole[:CUT]}…"
 
 
 @dataclass

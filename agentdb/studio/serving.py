@@ -36,8 +36,7 @@ async def serve(
     bound: int = listening.getsockname()[1]
     token = secrets.token_urlsafe(32)
     async with Database(settings.model_copy(update={"migrate": "never", "seed": "never"})) as db:
-        hosts = LOOPBACK if is_loopback(host) else None
-        door = Door(application(db, writes=writes), token=token, port=bound, hosts=hosts)
+        door = Door(application(db, writes=writes), token=token, port=bound, hosts=names_of(host))
         config = uvicorn.Config(door, log_config=None, access_log=False, lifespan="off", server_header=False)
         on_ready(f"http://{_spelled(host)}:{bound}/?token={token}")
         await uvicorn.Server(config).serve(sockets=[listening])
@@ -51,6 +50,11 @@ def is_loopback(host: str) -> bool:
         return ipaddress.ip_address(host).is_loopback
     except ValueError:
         return False
+
+
+def names_of(host: str) -> frozenset[str] | None:
+    """Return what a server that listens on an address may be called: itself, and any loopback; None: anything."""
+    return LOOPBACK | {_spelled(host).lower()} if is_loopback(host) else None
 
 
 def _listening(host: str, port: int) -> socket.socket:

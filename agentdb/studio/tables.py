@@ -6,12 +6,12 @@ import hashlib
 from collections.abc import Mapping, Sequence
 from typing import Any, Final, NoReturn
 
-from sqlalchemy import Select, Table, func, or_, select
-from sqlalchemy.exc import StatementError
+from sqlalchemy import Column, Select, Table, Text, and_, func, or_, select
+from sqlalchemy.exc import DBAPIError, StatementError
 from sqlalchemy.sql import ColumnElement
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
-from starlette.status import HTTP_400_BAD_REQUEST, HTTP_403_FORBIDDEN, HTTP_503_SERVICE_UNAVAILABLE
+from starlette.status import HTTP_400_BAD_REQUEST, HTTP_403_FORBIDDEN
 from starlette_admin.exceptions import FormValidationError
 from starlette_admin.fields import BaseField
 from starlette_admin.filters import FilterGroup, FilterRegistry
@@ -22,13 +22,17 @@ from agentdb.base import Entity
 from agentdb.criteria import table_of
 from agentdb.database import Database
 from agentdb.engine.spelling import TextType, UuidType
-from agentdb.errors import AgentDBError, NotFound, StaleVersion, Unavailable
+from agentdb.errors import AgentDBError, NotFound, StaleVersion
 from agentdb.studio import columns
-from agentdb.studio.fields import Shown, fields_of, whole_of
+from agentdb.studio.answers import answering
+from agentdb.studio.fields import CUT, Prose, Shown, fields_of, whole_of
 from agentdb.studio.filters import Filters, condition_of, text_of
 from agentdb.studio.repositories import places, repository_of
+from agentdb.unit import Unit
 
 Record = Mapping[str, Any]  # a row's shown columns, and its version if it has one
+
+_FARTHEST: Final = 2**63 - 1  # that both databases can pass by
 
 WHOLE_FORM: Final = ""  # the key of a problem that no single field has
 
@@ -54,6 +58,11 @@ class TableView(BaseModelView):
         self.pk_attr = ",".join(column.key for column in self.table.primary_key)
         self._shown = fields_of(self.table, editing=self.writes)
         self.fields: Sequence[BaseField] = self._shown
+        self.listed = [
+            _beginning(column, field).label(column.key)
+            for column, field in zip(self.columns, self._shown, strict=True)
+            if column.primary_key or not field.exclude_from_list
+        ]
         self.fields_default_sort = [(column.key, True) for column in self.table.primary_key]
         super().__init__()
 
@@ -102,8 +111,11 @@ class TableView(BaseModelView):
         """Return the rows of a page."""
         order = [self._sorted(name, direction) for name, direction in sorts or ()]
         order += [column.desc() for column in self.table.primary_key]
-        statement = select(*self.selected).where(*self._conditions(q, filters)).order_by(*order).offset(skip)
-        return await self._rows(statement.limit(min(limit, self.page_size_options[-1])))
+        keys = select(*self.table.primary_key).where(*self._conditions(q, filters)).order_by(*order)
+        # The keys first: whole rows of a large table would be written to a disk to be sorted, and to be passed by.
+        page = keys.offset(min(skip, _FARTHEST)).limit(min(limit, self.page_size_options[-1])).subquery("page")
+        chosen = and_(*(column == page.c[column.key] for column in self.table.primary_key))
+        return await self._rows(select(*self.listed).join_from(self.table, page, chosen).order_by(*order))
 
     async def count(self, request: Request, q: str | None = None, filters: FilterGroup | None = None) -> int:  # noqa: ARG002
         """Return how many rows meet the filters."""
@@ -127,17 +139,9 @@ class TableView(BaseModelView):
         return [row for row in rows if row is not None]
 
     async def _rows(self, statement: Select[Any]) -> list[Record]:
-        try:
+        with answering():
             async with self.db.read() as unit:
-                return [dict(row) for row in (await unit.session.execute(statement)).mappings()]
-        except Unavailable as error:
-            raise HTTPException(HTTP_503_SERVICE_UNAVAILABLE, str(error)) from None
-        except AgentDBError as error:
-            raise HTTPException(HTTP_400_BAD_REQUEST, str(error)) from None
-        except StatementError as error:
-            if not isinstance(error.orig, AgentDBError):
-                raise
-            raise HTTPException(HTTP_400_BAD_REQUEST, str(error.orig)) from None
+                return await _rows_of(unit, statement)
 
     def _conditions(self, q: str | None, filters: FilterGroup | None) -> list[ColumnElement[bool]]:
         found = [] if q is None else [self._search(q)]
@@ -155,7 +159,8 @@ class TableView(BaseModelView):
         column = next((column for column in self.columns if column.key == name), None)
         if column is None:
             raise HTTPException(HTTP_400_BAD_REQUEST, f"{self.table.name} has no column {name!r} to sort by")
-        return column.desc() if direction == "desc" else column.asc()
+        seen = columns.seen(column)  # in the order of what is hidden, it could be guessed
+        return seen.desc() if direction == "desc" else seen.asc()
 
     def _key(self, pk: Any) -> list[Any] | None:
         """Return a key's values, or None for what is no key of this table."""
@@ -211,11 +216,10 @@ class TableView(BaseModelView):
     async def _edit(self, key: Sequence[Any], typed: Mapping[str, Any], stamp: str) -> None:
         async with self.db.write() as unit:
             # Locked, so that nobody changes it between the look and the update.
-            found = await unit.session.execute(select(*self.selected).where(*self._of(key)).with_for_update())
-            given = found.mappings().one_or_none()
-            if given is None:
+            found = await _rows_of(unit, select(*self.selected).where(*self._of(key)).with_for_update())
+            if not found:
                 raise NotFound(f"{self.table.name} has no row {', '.join(map(str, key))} any more")
-            row = dict(given)
+            (row,) = found
             if self.stamp(row) != stamp:
                 raise StaleVersion("somebody else changed this row since the form was opened; open it again")
             changes = self._changes(row, typed)
@@ -238,3 +242,24 @@ class TableView(BaseModelView):
         if problems:
             raise FormValidationError(problems)
         return changes
+
+
+async def _rows_of(unit: Unit, statement: Select[Any]) -> list[Record]:
+    """Return what a statement finds.
+
+    Raises: errors of ours, as a repository does.
+    """
+    try:
+        return [dict(row) for row in (await unit.session.execute(statement)).mappings()]
+    except DBAPIError as error:
+        raise unit.told(error) from None
+    except StatementError as error:
+        if not isinstance(error.orig, AgentDBError):
+            raise
+        raise error.orig from None
+
+
+def _beginning(column: Column[Any], field: Shown) -> ColumnElement[Any]:
+    """Return a column as a list selects it: no more of a long text than is shown there."""
+    seen = columns.seen(column)
+    return func.substr(seen, 1, CUT + 1, type_=Text()) if isinstance(field, Prose) else seen

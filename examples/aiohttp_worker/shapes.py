@@ -75,7 +75,7 @@ async def told(request: web.Request, shape: type[T]) -> T:
     """
     try:
         return msgspec.json.decode(await request.read(), type=shape)
-    except msgspec.DecodeError as error:
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise BadInput(f"the request is not a {shape.__name__}: {error}") from None
 
 

@@ -3,24 +3,24 @@
 from __future__ import annotations
 
 from fastapi import APIRouter
-from pydantic import BaseModel, Field
+from pydantic import Field
 
 from agentdb.integrations.fastapi import PageShown, Paging, Shown, problems
 from agentdb.models import Agent, AIModel, Tool
 from examples.fastapi_service.callers import Me, Mine
-from examples.fastapi_service.parameters import Id, Json, Title
+from examples.fastapi_service.parameters import Asked, Id, Json, Title
 
 routes = APIRouter(tags=["agents"])
 
 
-class NewAgent(BaseModel):
+class NewAgent(Asked):
     """An agent of one's own."""
 
     name: Title = Field(examples=["guide"])
     description: str | None = Field(default=None, max_length=10_000)
     system_prompt: str | None = Field(default=None, max_length=100_000)
     tools: list[Title] = Field(default=[], max_length=50, description="By name, as the catalog has them.")
-    config: Json = {}
+    config: Json = Field(default={})
 
 
 class AgentShown(

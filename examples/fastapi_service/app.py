@@ -20,6 +20,7 @@ from examples.fastapi_service import (
     runs,
     spending,
 )
+from examples.fastapi_service.callers import needs
 
 SUMMARIES = [
     {"name": "people", "description": "Who uses the platform. Signing up needs no key, and gives the first."},
@@ -48,8 +49,8 @@ def make_app(url: str | None = None, **settings: Any) -> FastAPI:
     install_error_handlers(app)
     app.include_router(people.signing_up)
     keyed = APIRouter(responses=problems(401))
+    keyed.include_router(people.routes)
     for routes in (
-        people.routes,
         keys.routes,
         conversations.routes,
         messages.routes,
@@ -60,7 +61,8 @@ def make_app(url: str | None = None, **settings: Any) -> FastAPI:
         agents.routes,
         connections.routes,
     ):
-        keyed.include_router(routes)
+        (scope,) = routes.tags
+        keyed.include_router(routes, dependencies=[needs(str(scope))], responses=problems(403))
     app.include_router(keyed)
     app.include_router(health)
     return app

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
-from typing import Annotated
+from typing import Annotated, Any
 
 from fastapi import Depends, HTTPException
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
@@ -25,6 +25,16 @@ async def _caller(shown: Annotated[HTTPAuthorizationCredentials | None, Depends(
 
 Me = Annotated[Caller, Depends(_caller)]
 """Whose key it is."""
+
+
+def needs(scope: str) -> Any:
+    """Return a dependency of operations that only a key of this scope may be used for."""
+
+    async def check(me: Me) -> None:
+        if not me.may(scope):
+            raise HTTPException(403, f"a key for {scope} is needed")
+
+    return Depends(check)
 
 
 async def _mine(db: DB, me: Me) -> Tenant:

@@ -6,17 +6,17 @@ from datetime import datetime
 from typing import Annotated, Any
 
 from fastapi import APIRouter
-from pydantic import BaseModel, Field
+from pydantic import Field
 
 from agentdb.integrations.fastapi import PageShown, Paging, Shown, problems
 from agentdb.models import ConnectionStatus, IntegrationEvent
 from examples.fastapi_service.callers import Me, Mine, ReadMine
-from examples.fastapi_service.parameters import Id, Title
+from examples.fastapi_service.parameters import Asked, Id, Title
 
 routes = APIRouter(prefix="/connections", tags=["connections"])
 
 
-class NewConnection(BaseModel):
+class NewConnection(Asked):
     """A connection to begin: the provider asks its user, and comes back."""
 
     provider: Title = Field(examples=["github"])

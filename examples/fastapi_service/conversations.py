@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 from fastapi import APIRouter
-from pydantic import BaseModel, Field
+from pydantic import Field
 
 from agentdb.integrations.fastapi import PageShown, Paging, Shown, problems
 from agentdb.models import Conversation
 from examples.fastapi_service.callers import Me, Mine
-from examples.fastapi_service.parameters import Id, Json, Reference
+from examples.fastapi_service.parameters import Asked, Id, Json, Reference
 
 routes = APIRouter(prefix="/conversations", tags=["conversations"])
 
 
-class NewConversation(BaseModel):
+class NewConversation(Asked):
     """A conversation to begin."""
 
     title: str = Field(default="", max_length=255, examples=["a trip to Lisbon"])
@@ -21,10 +21,10 @@ class NewConversation(BaseModel):
         default=None, min_length=1, max_length=255, description="An id of the caller's own; nobody else's."
     )
     agent_id: Reference | None = None
-    metadata: Json = {}
+    metadata: Json = Field(default={})
 
 
-class Renamed(BaseModel):
+class Renamed(Asked):
     """What a conversation is called from now on."""
 
     title: str = Field(max_length=255)

@@ -10,7 +10,7 @@ from pydantic import BaseModel, Field
 from agentdb.integrations.fastapi import PageShown, Paging, Shown, problems
 from agentdb.models import Execution, ExecutionLog, ExecutionStatus, Workflow
 from examples.fastapi_service.callers import Me, Mine, ReadMine
-from examples.fastapi_service.parameters import Id, Json, Reference, Title
+from examples.fastapi_service.parameters import Asked, Id, Json, Reference, Title
 
 routes = APIRouter(tags=["executions"])
 
@@ -20,7 +20,7 @@ EXAMPLE = {
 }
 
 
-class NewWorkflow(BaseModel):
+class NewWorkflow(Asked):
     """A workflow to keep, ready for executions."""
 
     name: Title = Field(examples=["answer"])
@@ -31,7 +31,7 @@ class WorkflowShown(Shown, of=Workflow, shows=("id", "uuid", "name", "status", "
     """A workflow."""
 
 
-class NewExecution(BaseModel):
+class NewExecution(Asked):
     """An execution to ask for."""
 
     input: Json = Field(default={}, examples=[{"question": "Which trams go to Belém?"}])

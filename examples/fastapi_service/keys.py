@@ -2,25 +2,25 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+from datetime import datetime
 from uuid import UUID
 
-from fastapi import APIRouter
-from pydantic import BaseModel, Field
+from fastapi import APIRouter, HTTPException
+from pydantic import Field
 
 from agentdb.integrations.fastapi import PageShown, Paging, Shown, problems
 from agentdb.models import ApiKeyKind
 from examples.fastapi_service.callers import Me, Mine
-from examples.fastapi_service.parameters import Id, Moment, Title
+from examples.fastapi_service.parameters import Asked, Id, Moment, Title
 
 routes = APIRouter(prefix="/keys", tags=["keys"])
 
 
-class NewKey(BaseModel):
+class NewKey(Asked):
     """A key to issue."""
 
     name: Title = Field(examples=["laptop"])
-    scopes: list[Title] = Field(default=["*"], max_length=50, description="What it may be used for; `*` is everything.")
+    scopes: list[Title] = Field(default=["*"], max_length=50, description="The tags it is for; `*` is all of them.")
     expires_at: Moment | None = None
 
 
@@ -56,11 +56,10 @@ async def list_keys(mine: Mine, me: Me, paging: Paging) -> PageShown[KeyShown]:
 
 @routes.post("", status_code=201, responses=problems(409, 422))
 async def issue_key(new: NewKey, mine: Mine, me: Me) -> IssuedShown:
-    """Issue a key. Of two living ones each has a name of its own."""
-    ends = new.expires_at and new.expires_at.astimezone(UTC)
-    issued = await mine.supervisor.api_keys.issue(
-        me.user_id, new.name, scopes=new.scopes, expires_at=ends, by=me.user_id
-    )
+    """Issue a key, for no more than the present one is for. Of two living ones each has a name of its own."""
+    if beyond := [scope for scope in new.scopes if not me.may(scope)]:
+        raise HTTPException(403, f"a key for {', '.join(beyond)} is needed to issue another")
+    issued = await mine.supervisor.api_keys.issue(me.user_id, by=me.user_id, **new.model_dump())
     return IssuedShown.model_validate(issued)
 
 

@@ -11,7 +11,7 @@ from agentdb.integrations.fastapi import PageShown, Paging, Shown, problems
 from agentdb.knowledge.records import Hit, Source
 from agentdb.models import KnowledgeBase
 from examples.fastapi_service.callers import Me, Mine
-from examples.fastapi_service.parameters import LARGEST, Id, Title
+from examples.fastapi_service.parameters import LARGEST, Asked, Id, Title
 
 routes = APIRouter(tags=["knowledge"])
 
@@ -19,7 +19,7 @@ Text = Annotated[str, Query(min_length=1, max_length=1_000, description="Words; 
 Agent = Annotated[int | None, Query(ge=1, le=LARGEST, description="Whose memories too.")]
 
 
-class NewDocument(BaseModel):
+class NewDocument(Asked):
     """A document to keep."""
 
     title: Title = Field(examples=["Trams of Lisbon"])

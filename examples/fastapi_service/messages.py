@@ -5,12 +5,12 @@ from __future__ import annotations
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Query
-from pydantic import BaseModel, Field
+from pydantic import Field
 
 from agentdb.integrations.fastapi import Shown, problems
 from agentdb.models import CostSource, Message, MessageRole
 from examples.fastapi_service.callers import Me, ReadMine, WriteMine
-from examples.fastapi_service.parameters import LARGEST, Dollars, Id, Reference, Title, Tokens
+from examples.fastapi_service.parameters import LARGEST, Asked, Dollars, Id, Reference, Title, Tokens
 
 routes = APIRouter(prefix="/conversations/{conversation_id}/messages", tags=["conversations"])
 
@@ -18,7 +18,7 @@ Limit = Annotated[int, Query(ge=1, le=100)]
 Before = Annotated[int | None, Query(ge=1, le=LARGEST, description="A position: those before it.")]
 
 
-class Usage(BaseModel):
+class Usage(Asked):
     """What making a message cost."""
 
     model: Title = Field(examples=["gpt-4o"])
@@ -28,7 +28,7 @@ class Usage(BaseModel):
     agent_id: Reference | None = Field(default=None, description="The agent that spent it.")
 
 
-class NewMessage(BaseModel):
+class NewMessage(Asked):
     """A message to append."""
 
     role: MessageRole

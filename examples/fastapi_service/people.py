@@ -8,12 +8,13 @@ from pydantic import BaseModel, Field
 from agentdb.integrations.fastapi import Shown, WriteUnit, problems
 from agentdb.models import User
 from examples.fastapi_service.callers import Me, Mine
+from examples.fastapi_service.parameters import Asked
 
 signing_up = APIRouter(prefix="/users", tags=["people"])
 routes = APIRouter(prefix="/me", tags=["people"])
 
 
-class NewUser(BaseModel):
+class NewUser(Asked):
     """A person to sign up."""
 
     username: str = Field(pattern=r"^[A-Za-z0-9_-]{1,64}$", examples=["alice"])

@@ -5,20 +5,20 @@ from __future__ import annotations
 from typing import Annotated
 
 from fastapi import APIRouter, Query
-from pydantic import BaseModel, Field
+from pydantic import Field
 
 from agentdb.integrations.fastapi import PageShown, Paging, Shown, problems
 from agentdb.integrations.shapes import Signed
 from agentdb.models import ContextLog, Cost, CostSource, LogRole, LogSource, LogType, RunSession
 from examples.fastapi_service.callers import Me, Mine, ReadMine, WriteMine
-from examples.fastapi_service.parameters import LARGEST, Dollars, Id, Title, Tokens
+from examples.fastapi_service.parameters import LARGEST, Asked, Dollars, Id, Title, Tokens
 
 routes = APIRouter(prefix="/runs", tags=["runs"])
 
 After = Annotated[int, Query(ge=0, le=LARGEST, description="The id of the last line seen.")]
 
 
-class NewRun(BaseModel):
+class NewRun(Asked):
     """A run to start."""
 
     model: Title = Field(examples=["gpt-4o"])
@@ -32,7 +32,7 @@ class RunShown(
     """A session of a run."""
 
 
-class NewLine(BaseModel):
+class NewLine(Asked):
     """What a run said or saw."""
 
     role: LogRole
@@ -45,7 +45,7 @@ class LineShown(Shown, of=ContextLog, shows=("id", "role", "source", "type", "me
     """What a run said or saw."""
 
 
-class NewCall(BaseModel):
+class NewCall(Asked):
     """A call of a model; told twice under one request id, it is charged once."""
 
     model: Title = Field(examples=["gpt-4o"])

@@ -6,13 +6,13 @@ from datetime import UTC, datetime
 from typing import Annotated, Literal
 
 from fastapi import APIRouter, Query
-from pydantic import BaseModel, Field
+from pydantic import Field
 
 from agentdb.integrations.fastapi import Shown, problems
 from agentdb.integrations.shapes import Signed
 from agentdb.models import LimitPeriod, SpendLimit
 from examples.fastapi_service.callers import Me, Mine
-from examples.fastapi_service.parameters import Dollars, Moment
+from examples.fastapi_service.parameters import Asked, Dollars, Moment
 
 routes = APIRouter(tags=["spending"])
 
@@ -35,7 +35,7 @@ class SpendOf(Spend):
     value: str | int | None = Field(description="The model, agent or source; null: of none.")
 
 
-class NewLimit(BaseModel):
+class NewLimit(Asked):
     """A limit to set, in place of the one there was."""
 
     amount: Dollars
@@ -66,7 +66,7 @@ class StandingShown(Shown):
 @routes.get("/spend", responses=problems(422))
 async def show_spend(mine: Mine, me: Me, since: Moment | None = None, until: Moment | None = None) -> Spend:
     """Show what one's calls cost, from `since` up to before `until`."""
-    total = await mine.hub.costs.total(user_id=me.user_id, since=_utc(since, EVER), until=_utc(until, NEVER))
+    total = await mine.hub.costs.total(user_id=me.user_id, since=since or EVER, until=until or NEVER)
     return Spend.model_validate(total)
 
 
@@ -90,7 +90,3 @@ async def set_limit(new: NewLimit, mine: Mine, me: Me) -> LimitShown:
 async def list_limits(mine: Mine, me: Me) -> list[StandingShown]:
     """List the limits that bind the caller, one's own first."""
     return [StandingShown.model_validate(limit) for limit in await mine.hub.limits.standing(me.user_id)]
-
-
-def _utc(at: datetime | None, otherwise: datetime) -> datetime:
-    return otherwise if at is None else at.astimezone(UTC)

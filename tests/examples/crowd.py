@@ -9,6 +9,7 @@ import resource
 import time
 from asyncio.subprocess import Process
 from collections import Counter
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -45,10 +46,14 @@ class Seen:
         return f"{len(self.seconds)} requests, p50 {half:.1f} ms, p99 {most:.1f} ms, {sizes}, {dict(self.statuses)}"
 
 
-async def crowd(client: httpx.AsyncClient, ran: Process, *, clients: int, seconds: float) -> Seen:
+async def signed_up(client: httpx.AsyncClient, clients: int) -> list[Person]:
+    """Return the persons that clients use a service as."""
+    return [await sign_up(client, f"person-{number}") for number in range(clients)]
+
+
+async def crowd(people: Iterable[Person], ran: Process, *, seconds: float) -> Seen:
     """Let clients use a service, each as a person of its own, and return what they saw."""
     seen = Seen()
-    people = [await sign_up(client, f"person-{number}") for number in range(clients)]
     end = time.monotonic() + seconds
     watching = asyncio.create_task(_watch(ran, seen))
     await asyncio.gather(*(_use(person, end, seen) for person in people))

@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator
 from typing import Any
 
 import httpx
+import pytest
 import pytest_asyncio
 
 from examples.aiohttp_worker.app import make_app
@@ -107,6 +108,15 @@ async def test_what_cannot_be_kept_is_422_and_leaves_nothing(client: httpx.Async
     assert (await client.get("/users/bob/report")).status_code == 404  # made with the run, and gone with it
 
 
+async def test_what_is_no_json_is_422(client: httpx.AsyncClient) -> None:
+    session = await start(client)
+
+    for body in (b"", b"{", b'{"lines": [{"role": "llm", "message": "\xff"}]}', b"[" * 100_000):
+        refused = await client.post(f"/sessions/{session['id']}/progress", content=body)
+        assert (refused.status_code, refused.json()["code"]) == (422, "bad_input")
+        assert "the request is not a Progress" in refused.json()["detail"]
+
+
 async def test_what_is_taken_is_409(client: httpx.AsyncClient) -> None:
     first = await client.put("/users/alice/email", json={"email": "alice@example.org"})
     other = await client.put("/users/bob/email", json={"email": "Alice@example.org"})
@@ -134,6 +144,7 @@ async def test_a_database_that_is_gone_is_503_until_it_is_back(client: httpx.Asy
     assert (await client.get("/readyz")).json()["status"] == "ok"
 
 
+@pytest.mark.long
 async def test_a_program_that_is_told_to_end_closes_its_database(file: File) -> None:
     async with program("examples.aiohttp_worker", file.url) as (client, ran):
         await start(client)

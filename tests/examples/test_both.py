@@ -67,6 +67,7 @@ async def test_what_is_asked_for_is_answered_charged_and_remembered(store: File 
     assert alive.status_code == 200
 
 
+@pytest.mark.long
 async def test_what_a_worker_is_at_is_cancelled_through_the_service(store: File | Cable, nothing_left: None) -> None:
     async with serving(make_service(store.url)) as client:
         alice = await sign_up(client)

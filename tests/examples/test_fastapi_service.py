@@ -11,7 +11,7 @@ import pytest_asyncio
 
 from examples.fastapi_service.app import make_app
 from tests.canaries import plant
-from tests.examples.platform import START_TO_END, sign_up, told
+from tests.examples.platform import START_TO_END, Person, sign_up, told
 from tests.examples.serving import Cable, File, program, serving
 
 PROBLEM = "application/problem+json"
@@ -57,6 +57,33 @@ async def test_a_conversation_is_renamed_and_deleted(client: httpx.AsyncClient) 
     assert renamed["title"] == "trams"
     assert deleted.status_code == 204
     assert (await alice.get("/conversations"))["items"] == []
+
+
+async def test_a_field_that_nobody_knows_is_refused(client: httpx.AsyncClient) -> None:
+    refused = await client.post("/users", json={"username": "alice", "e-mail": "alice@example.org"})
+    alice = await sign_up(client)
+    conversation = await alice.post("/conversations", {})
+    usage = {"role": "user", "content": "Which tram?", "usage": {**USAGE, "input_token": 12}}
+    within = await alice.send("POST", f"/conversations/{conversation['id']}/messages", json=usage)
+
+    assert [refused.status_code, within.status_code] == [422, 422]
+    assert refused.json()["errors"] == [{"field": "body.e-mail", "message": "Extra inputs are not permitted"}]
+    assert within.json()["errors"][0]["field"] == "body.usage.input_token"
+    assert await alice.get(f"/conversations/{conversation['id']}/messages") == []
+
+
+async def test_a_moment_that_utc_does_not_have_is_refused(client: httpx.AsyncClient) -> None:
+    alice = await sign_up(client)
+
+    for answer in (
+        await alice.send("GET", "/spend", params={"since": "0001-01-01T00:00:00+14:00"}),
+        await alice.send("GET", "/spend", params={"until": "9999-12-31T23:59:59-14:00"}),
+        await alice.send("POST", "/keys", json={"name": "laptop", "expires_at": "9999-12-31T23:59:59-14:00"}),
+    ):
+        assert answer.status_code == 422
+        assert "a moment between the years 1 and 9999" in answer.json()["errors"][0]["message"]
+    issued = await alice.post("/keys", {"name": "laptop", "expires_at": "2999-12-31T23:59:59-14:00"})
+    assert issued["key"]["expires_at"] == "3000-01-01T13:59:59Z"
 
 
 async def test_a_run_spends_up_to_its_limit(client: httpx.AsyncClient) -> None:
@@ -154,6 +181,25 @@ async def test_a_key_lets_in_until_it_is_revoked(client: httpx.AsyncClient) -> N
     assert issued["plaintext"] not in json.dumps(listed)
 
 
+async def test_a_key_is_for_its_scopes_alone(client: httpx.AsyncClient) -> None:
+    alice = await sign_up(client)
+    narrow = await alice.post("/keys", {"name": "ci", "scopes": ["runs", "keys"]})
+    robot = Person(client, alice.id, plant(narrow["plaintext"]))
+
+    await robot.post("/runs", {"model": "gpt-4o"})
+    await robot.get("/me")
+    same = await robot.post("/keys", {"name": "another", "scopes": ["runs"]})
+    refused = [
+        await robot.send("GET", "/conversations"),
+        await robot.send("PUT", "/limit", json={"amount": "1"}),
+        await robot.send("POST", "/keys", json={"name": "all"}),
+        await robot.send("POST", "/keys", json={"name": "more", "scopes": ["runs", "spending"]}),
+    ]
+    assert same["key"]["scopes"] == ["runs"]
+    assert [(answer.status_code, answer.json()["code"]) for answer in refused] == [(403, "forbidden")] * 4
+    assert {key["name"] for key in (await alice.get("/keys"))["items"]} == {"first", "ci", "another"}
+
+
 @pytest.mark.parametrize("header", [{}, {"Authorization": "Bearer adb_nothing"}, {"Authorization": "Basic YTpi"}])
 async def test_without_a_key_nothing_is_shown(client: httpx.AsyncClient, header: dict[str, str]) -> None:
     answer = await client.get("/conversations", headers=header)
@@ -234,6 +280,7 @@ async def test_what_cannot_be_kept_is_422_and_leaves_nothing(client: httpx.Async
     assert (await alice.get("/spend"))["calls"] == 0
 
 
+@pytest.mark.long
 async def test_a_database_that_is_gone_is_503_until_it_is_back(
     client: httpx.AsyncClient, store: File | Cable, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -253,6 +300,7 @@ async def test_a_database_that_is_gone_is_503_until_it_is_back(
     assert (await client.get("/readyz")).json()["status"] == "ok"
 
 
+@pytest.mark.long
 async def test_a_program_that_is_told_to_end_closes_its_database(file: File) -> None:
     async with program("examples.fastapi_service", file.url) as (client, ran):
         await sign_up(client)

@@ -17,7 +17,7 @@ import pytest_asyncio
 
 import agentdb
 from agentdb.engine.postgresql.embedded import EmbeddedPostgreSQL
-from tests.examples.crowd import crowd
+from tests.examples.crowd import crowd, signed_up
 from tests.examples.platform import sign_up
 from tests.examples.serving import Cable, File, program
 
@@ -80,7 +80,7 @@ async def _busy(url: str) -> list[str]:
 
 async def test_many_clients_see_no_server_error(store: File | Cable, capsys: pytest.CaptureFixture[str]) -> None:
     async with program(SERVICE, store.url, clients=CLIENTS) as (client, ran):
-        seen = await crowd(client, ran, clients=CLIENTS, seconds=SECONDS)
+        seen = await crowd(await signed_up(client, CLIENTS), ran, seconds=SECONDS)
         await _rest(client)
         busy = await _busy(store.url) if isinstance(store, Cable) else []
     with capsys.disabled():
@@ -97,7 +97,8 @@ async def test_a_killed_server_is_503_until_it_is_back(
     server: EmbeddedPostgreSQL, mortal: Cable, capsys: pytest.CaptureFixture[str]
 ) -> None:
     async with program(SERVICE, mortal.url, clients=CLIENTS) as (client, ran):
-        using = asyncio.create_task(crowd(client, ran, clients=CLIENTS, seconds=SECONDS))
+        people = await signed_up(client, CLIENTS)
+        using = asyncio.create_task(crowd(people, ran, seconds=SECONDS))
         await asyncio.sleep(SECONDS / 3)
         os.kill(_leader(server), signal.SIGKILL)
         await asyncio.to_thread(server.shut_down)

@@ -110,6 +110,33 @@ def _ask(base_url: str, header: dict[str, str], method: str, path: str, examples
     ask()
 
 
+def _named(part: Any) -> Iterator[str]:
+    """Yield the names of the schemas that a part of the document refers to."""
+    if isinstance(part, dict):
+        if "$ref" in part:
+            yield part["$ref"].rpartition("/")[2]
+        for inner in part.values():
+            yield from _named(inner)
+    elif isinstance(part, list):
+        for inner in part:
+            yield from _named(inner)
+
+
+def test_every_body_refuses_a_field_that_it_does_not_know() -> None:
+    schemas = DOCUMENT["components"]["schemas"]
+    found: set[str] = set()
+    left = [_named(DOCUMENT["paths"][path][method].get("requestBody")) for method, path in OPERATIONS]
+    while left:
+        new = set(left.pop()) - found
+        found |= new
+        left += [_named(schemas[name]) for name in new]
+
+    objects = {name for name in found if schemas[name]["type"] == "object"}
+    assert {"NewUser", "NewMessage", "Usage", "NewLine"} <= objects
+    assert [name for name in objects if schemas[name].get("additionalProperties") is not False] == []
+
+
+@pytest.mark.long
 def test_whatever_fits_the_document_is_answered_as_it_tells(base_url: str) -> None:
     header = _furnish(base_url)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import html
 import re
 from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
 from functools import partial
 from typing import Any
 
@@ -102,7 +103,9 @@ def _compiled_once() -> Iterator[None]:
         yield
 
 
-async def _browsing(db: Database, *, writes: bool) -> AsyncIterator[Browser]:
+@asynccontextmanager
+async def browsing(db: Database, *, writes: bool) -> AsyncIterator[Browser]:
+    """Yield a browser before a studio."""
     transport = httpx.ASGITransport(Door(application(db, writes=writes), token=TOKEN, port=8000))
     async with httpx.AsyncClient(transport=transport, base_url="http://localhost:8000") as client:
         await client.get("/", params={"token": TOKEN})
@@ -112,12 +115,12 @@ async def _browsing(db: Database, *, writes: bool) -> AsyncIterator[Browser]:
 @pytest_asyncio.fixture
 async def reading(db: Database) -> AsyncIterator[Browser]:
     """Yield a browser before a studio that only reads."""
-    async for browser in _browsing(db, writes=False):
+    async with browsing(db, writes=False) as browser:
         yield browser
 
 
 @pytest_asyncio.fixture
 async def writing(db: Database) -> AsyncIterator[Browser]:
     """Yield a browser before a studio that may write."""
-    async for browser in _browsing(db, writes=True):
+    async with browsing(db, writes=True) as browser:
         yield browser

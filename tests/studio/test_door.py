@@ -9,7 +9,7 @@ import pytest_asyncio
 from starlette.responses import PlainTextResponse
 
 from agentdb.studio.door import Door
-from agentdb.studio.serving import is_loopback
+from agentdb.studio.serving import is_loopback, names_of
 
 TOKEN = "the-token-of-the-door"
 
@@ -78,3 +78,13 @@ async def test_every_answer_forbids_what_comes_from_elsewhere(client: httpx.Asyn
 def test_loopback_is_told_from_the_rest() -> None:
     assert [is_loopback(host) for host in ("127.0.0.1", "127.9.9.9", "::1", "localhost")] == [True] * 4
     assert [is_loopback(host) for host in ("192.168.1.7", "::", "example.org")] == [False] * 3
+
+
+async def test_a_server_is_called_by_the_address_it_listens_on() -> None:
+    for host, spelled in (("127.0.0.1", "127.0.0.1"), ("127.9.9.9", "127.9.9.9"), ("::1", "[::1]")):
+        door = Door(PlainTextResponse("inside"), token=TOKEN, port=8000, hosts=names_of(host))
+        transport = httpx.ASGITransport(door)
+        async with httpx.AsyncClient(transport=transport, base_url=f"http://{spelled}:8000") as client:
+            assert (await client.get("/", params={"token": TOKEN})).status_code == 303
+            assert (await client.get("/", headers={"host": "evil.example"})).status_code == 421
+    assert names_of("192.168.1.7") is None

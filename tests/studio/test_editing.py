@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 from decimal import Decimal
+
+from sqlalchemy import select, text
 
 from agentdb.conversation.models import MessageRole
 from agentdb.database import Database
@@ -120,6 +123,40 @@ async def test_a_row_that_somebody_changed_meanwhile_is_not_overwritten(db: Data
     assert (await db.hub.hosts.get(host.id)).name == host.name
     again = await writing.submit(refused.text, f"/hosts/edit?pk={host.id}", name="renamed")
     assert again.status_code == 422
+
+
+async def test_a_row_that_is_being_changed_is_waited_for(db: Database, writing: Browser) -> None:
+    host = await make_host(db)  # without a version
+    path = f"/hosts/edit?pk={host.id}"
+    page = await writing.text(path)
+    changed, may_end = asyncio.Event(), asyncio.Event()
+
+    async def change() -> None:
+        async with db.write() as unit:
+            await unit.hub.hosts.update(host.id, restricted=True)
+            changed.set()
+            await may_end.wait()
+
+    changing = asyncio.create_task(change())
+    await changed.wait()
+    submitted = asyncio.create_task(writing.submit(page, path, restricted="", name="renamed"))
+    while not (await _waiting(db) or submitted.done()):  # noqa: ASYNC110 (nobody tells of it)
+        await asyncio.sleep(0.01)
+    may_end.set()
+    await changing
+
+    assert (await submitted).status_code == 422
+    now = await db.hub.hosts.get(host.id)
+    assert (now.name, now.restricted) == (host.name, True)
+
+
+async def _waiting(db: Database) -> int:
+    """Return how many wait for a lock, or for their turn to write."""
+    if db.settings.target.system == "sqlite":
+        return db.connections()["waiting"]
+    async with db.read() as unit:
+        waiting = text("count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'")
+        return await unit.session.scalar(select(waiting)) or 0
 
 
 async def test_what_changes_all_the_time_does_not_stand_in_the_way(db: Database, writing: Browser) -> None:

@@ -5,11 +5,12 @@ from __future__ import annotations
 import re
 from decimal import Decimal
 
-from sqlalchemy import insert
+from sqlalchemy import insert, text
 from starlette.requests import Request
 from starlette_admin.filters import FilterGroup, FilterRule
 
 from agentdb.database import Database
+from agentdb.engine.events import Statement
 from agentdb.hub.models.settings import Variable
 from agentdb.studio.fields import Choice
 from agentdb.studio.filters import Filters
@@ -17,7 +18,7 @@ from agentdb.studio.repositories import models
 from agentdb.studio.tables import TableView
 from agentdb.testing.factories import make_conversation, make_run_session, make_user
 from tests.canaries import canary, told
-from tests.studio.conftest import Browser
+from tests.studio.conftest import Browser, browsing, heading
 
 SCRIPT = "<script>alert('ada')</script>"
 TABLES = [model.__tablename__ for group in models().values() for model in group]
@@ -184,3 +185,92 @@ async def test_what_is_not_shown_is_not_sorted_by(db: Database, reading: Browser
 
     rows = rows_of(await reading.text("/users/list", sort="password_hash__asc"))
     assert rows == [str(user.id) for user in reversed(users)]
+
+
+async def test_a_page_beyond_the_end_is_empty(db: Database, reading: Browser) -> None:
+    await make_user(db)
+
+    for page in (2, 10**19, 10**40):
+        assert rows_of(await reading.text("/users/list", page=page)) == []
+
+
+async def test_a_page_sorts_and_passes_by_keys_alone(db: Database, reading: Browser) -> None:
+    """With whole rows, a sort of a large table is written to a disk, and a page deep inside takes minutes."""
+    users = [await make_user(db, title=f"{number % 3} of {number}") for number in range(30)]
+
+    sent: list[str] = []
+    stop = db.observe(lambda event: sent.append(event.sql) if isinstance(event, Statement) else None)
+    pages = [rows_of(await reading.text("/users/list", page=page, sort="title__asc")) for page in (1, 2)]
+    stop()
+    rows = sorted(users, key=lambda user: user.title or "")
+    assert [int(row) for row in pages[0] + pages[1]] == [user.id for user in rows]
+    inner = next(sql for sql in sent if "OFFSET" in sql).partition("(SELECT ")[2].partition("FROM")[0]
+    assert inner.split() == ["users.id", "AS", "id"]
+
+
+async def test_a_list_shows_the_beginning_of_a_long_text(db: Database, reading: Browser) -> None:
+    ada = await make_user(db)
+    text = "".join(f"{number:06} " for number in range(60_000))
+    run = await make_run_session(db, user_id=ada.id)
+    await db.hub.logs.append(run, [{"role": "llm", "message": message} for message in (text, text[:300])])
+    await db.hub.variables.save("long", text)
+
+    sent: list[str] = []
+    stop = db.observe(lambda event: sent.append(event.sql) if isinstance(event, Statement) else None)
+    listed = await reading.text("/context_log/list")
+    stop()
+    assert f"{text[:300]}…" in listed
+    assert text[300:400] not in listed
+    assert sum("substr(context_log.message" in sql for sql in sent) == 1  # and not all of it is sent
+    assert text[:301] not in await reading.text("/variables/list")
+    (line, _) = (await db.hub.logs.latest(run.id, limit=2))[::-1]
+    assert text in await reading.text("/context_log/detail", pk=line.id)
+
+
+async def test_what_is_sensitive_does_not_sort(db: Database, reading: Browser) -> None:
+    async with db.write() as unit:
+        rows = [("a", "3", False), ("b", "2", True), ("c", "1", True), ("d", "0", False)]
+        values = [
+            {"key": key, "value": value, "sensitive": sensitive, "export_to_shell": False}
+            for key, value, sensitive in rows
+        ]
+        await unit.session.execute(insert(Variable), values)
+
+    rows_there = rows_of(await reading.text("/variables/list", sort="value__asc"))
+    assert [row for row in rows_there if row in "ad"] == ["d", "a"]
+    assert [row for row in rows_there if row in "bc"] == ["c", "b"]  # by their keys, the last first
+    opposite = rows_of(await reading.text("/variables/list", sort="value__desc"))
+    assert [row for row in opposite if row in "bc"] == ["c", "b"]
+
+
+async def test_what_the_database_refuses_is_told_and_is_no_server_error(db: Database, reading: Browser) -> None:
+    """A NUL is no text on PostgreSQL, and as good as any on SQLite."""
+    await make_user(db)
+
+    assert (await reading.open("/users/list", filter="username__contains=\x00")).status_code in {200, 400}
+    assert (await reading.open("/users/list", q="\x00")).status_code in {200, 400}
+
+
+async def test_a_database_that_is_away_is_told_by_every_page(db: Database, writing: Browser) -> None:
+    ada = await make_user(db)
+    form = await writing.text("/users/edit", pk=ada.id)
+    await db.close()
+
+    answers = [
+        await writing.open("/users/list"),
+        await writing.open(f"/users/detail?pk={ada.id}"),
+        await writing.open("/spending"),
+        await writing.submit(form, f"/users/edit?pk={ada.id}", first_name="Ada"),
+    ]
+    assert [answer.status_code for answer in answers] == [503] * 4
+    assert (await writing.open("/")).status_code == 200
+
+
+async def test_a_statement_that_takes_too_long_is_told(agentdb_postgresql: Database) -> None:
+    settings = agentdb_postgresql.settings.model_copy(update={"statement_timeout_seconds": 0.2})
+    async with Database(settings) as db, browsing(db, writes=False) as reading, agentdb_postgresql.write() as unit:
+        await unit.session.execute(text("LOCK TABLE users"))
+        late = await reading.open("/users/list")
+
+    assert late.status_code == 503
+    assert "the statement took too long" in heading(late)

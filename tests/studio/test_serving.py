@@ -146,6 +146,7 @@ def _rendered(address: str, folder: Path) -> str:
     return subprocess.run(command, capture_output=True, text=True, timeout=120, check=True).stdout
 
 
+@pytest.mark.long
 def test_a_schema_that_is_behind_is_told_and_not_migrated(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "agentdb", "--url", f"sqlite:///{tmp_path / 'new.db'}", "studio", "--port", "0"]
     done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
