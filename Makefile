@@ -7,6 +7,9 @@ READY := $(VENV)/.ready
 WORKERS ?= 2
 PORT ?= 8000
 
+# Compiling everything again in each process of the tests takes longer than many a test.
+unexport PYTHONDONTWRITEBYTECODE
+
 .DEFAULT_GOAL := help
 .PHONY: help setup demo test test-all check format schema bench bench-peers migrate seed serve studio up down clean
 
@@ -49,6 +52,7 @@ schema: $(READY) ## write migrations/schema/*.sql anew
 
 bench: $(READY) ## measure against the bare drivers and other layers
 	@$(BIN)/python -m benchmarks
+	@$(BIN)/python -m benchmarks.vectors
 
 bench-peers: $(READY) ## install agents' libraries, apart, that bench then measures too
 	@$(BIN)/python -m benchmarks.peers

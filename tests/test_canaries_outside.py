@@ -81,6 +81,7 @@ def command(database_url: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) 
     return run
 
 
+@pytest.mark.long
 def test_no_command_tells_what_the_environment_holds(
     command: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -260,6 +261,7 @@ def _files(table: SeedTable) -> list[str]:
     return found
 
 
+@pytest.mark.long
 async def test_no_problem_of_a_seed_file_tells_what_a_variable_holds(
     db: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+import subprocess
+import sys
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -63,7 +65,7 @@ class Config(Strict):
 
 
 class Compose(Strict):
-    """The part of the specification that is used here; what it does not know is refused."""
+    """The part of the specification that is used here, and narrower: what it does not know is refused."""
 
     services: dict[Name, Service]
     volumes: dict[Name, None]
@@ -80,7 +82,31 @@ def compose(document: Any) -> Compose:
     return Compose.model_validate(document)
 
 
-def test_what_the_specification_does_not_know_is_refused(document: Any) -> None:
+def checked(file: Path) -> subprocess.CompletedProcess[str]:
+    """Return what the specification's own schema says of a file."""
+    words = [sys.executable, "-m", "check_jsonschema", "--builtin-schema", "vendor.compose-spec", str(file)]
+    return subprocess.run(words, capture_output=True, text=True, check=False)
+
+
+def test_the_specifications_own_schema_is_kept() -> None:
+    found = checked(FILE)
+
+    assert found.returncode == 0, found.stdout
+
+
+def test_the_specifications_own_schema_refuses_what_it_does_not_know(document: Any, tmp_path: Path) -> None:
+    document = yaml.safe_load(yaml.safe_dump(document))
+    document["services"]["postgresql"]["helthcheck"] = {}
+    changed = tmp_path / "docker-compose.yml"
+    changed.write_text(yaml.safe_dump(document), encoding="utf-8")
+
+    found = checked(changed)
+
+    assert found.returncode == 1
+    assert "helthcheck" in found.stdout
+
+
+def test_what_is_not_meant_here_is_refused(document: Any) -> None:
     for path, value in {
         ("services", "postgresql", "helthcheck"): {},
         ("services", "postgresql", "ports"): ["0.0.0.0:5432:5432"],

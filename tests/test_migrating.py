@@ -208,6 +208,7 @@ async def said(program: str, url: str) -> list[str]:
     return out.decode().split()
 
 
+@pytest.mark.long
 async def test_alembic_is_not_even_imported_when_there_is_nothing_to_do(sqlite_url: str) -> None:
     await migrating.upgrade(Settings.load(sqlite_url))
 
@@ -401,6 +402,7 @@ async def test_a_stamp_changes_the_version_alone(database_url: str) -> None:
     assert await migrating.check(settings) == []
 
 
+@pytest.mark.long
 async def test_nothing_is_left_to_write_a_migration_for(database_url: str, history: Path) -> None:
     settings = Settings.load(database_url)
     await migrating.upgrade(settings)
@@ -419,6 +421,7 @@ async def test_alembic_by_itself_knows_no_database() -> None:
 # PostgreSQL
 
 
+@pytest.mark.long
 async def test_a_schema_of_its_own_is_made_beside_another_installation(postgresql_url: str) -> None:
     joined = "&" if "?" in postgresql_url else "?"
     await fill(postgresql_url)
@@ -430,6 +433,7 @@ async def test_a_schema_of_its_own_is_made_beside_another_installation(postgresq
     assert 0 not in (await counted(settings)).values()
 
 
+@pytest.mark.long
 async def test_a_pooler_is_not_migrated_through(postgresql_url: str) -> None:
     with pytest.raises(BadSettings, match="AGENTDB_DIRECT_URL"):
         await migrating.upgrade(Settings.load(postgresql_url, pooler="transaction"))
@@ -445,6 +449,7 @@ async def administrator(postgresql_url: str) -> AsyncIterator[Any]:
     await connection.close()
 
 
+@pytest.mark.long
 async def test_who_may_not_create_pgvector_is_told_the_command(postgresql_url: str, administrator: Any) -> None:
     login = f"agentdb_test_{uuid.uuid4().hex}"
     await administrator.execute(f"CREATE ROLE {login} LOGIN PASSWORD 'guessed'; GRANT ALL ON SCHEMA public TO {login}")

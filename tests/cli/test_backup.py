@@ -31,6 +31,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path / "data"
 
 
+@pytest.mark.long
 def test_a_backup_is_made_and_restored(command: Command, database_url: str, folder: Path) -> None:
     _add_user(database_url, folder)
 

@@ -35,6 +35,7 @@ def sql(url: str, *statements: str) -> Any:
     return asyncio.run(work())
 
 
+@pytest.mark.long
 def test_a_reset_leaves_an_empty_database_that_agrees_with_the_models(command: Command, database_url: str) -> None:
     command("seed")
     sql(database_url, "CREATE TABLE of_others (id int)", "INSERT INTO of_others VALUES (7)")
@@ -81,6 +82,7 @@ def test_nothing_goes_unless_the_question_is_answered(sqlite_url: str, words: tu
     assert sql(sqlite_url, "SELECT count(*) FROM models") == 0
 
 
+@pytest.mark.long
 def test_an_empty_database_is_made_from_the_models(command: Command) -> None:
     pushed = command("push", "--json")
 

@@ -28,6 +28,7 @@ def _add_users(url: str, folder: Path) -> None:
     asyncio.run(add())
 
 
+@pytest.mark.long
 def test_a_database_is_moved_and_what_it_lacks_ends_with_one(
     command: Command, database_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

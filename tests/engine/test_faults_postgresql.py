@@ -136,6 +136,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedPostgre
     shutil.rmtree(folder, ignore_errors=True)
 
 
+@pytest.mark.long
 async def test_a_server_that_restarts_is_unavailable_and_then_usable_without_reopening(
     server: EmbeddedPostgreSQL,
 ) -> None:

@@ -7,6 +7,8 @@ import gc
 from contextlib import suppress
 from typing import Any
 
+import pytest
+
 from agentdb.database import Database
 
 LOG = "context_log"
@@ -17,6 +19,7 @@ async def _follow(db: Database) -> None:
         await watch.wait(60)
 
 
+@pytest.mark.long
 async def test_a_follower_cancelled_while_connecting_leaves_no_exception_behind(agentdb_postgresql: Database) -> None:
     db, said = agentdb_postgresql, list[dict[str, Any]]()
     asyncio.get_running_loop().set_exception_handler(lambda _loop, context: said.append(context))

@@ -49,6 +49,7 @@ async def _longest_gap(call: asyncio.Future[Any]) -> float:
     return longest
 
 
+@pytest.mark.long
 async def test_a_long_read_leaves_the_loop_free(agentdb: Database) -> None:
     engine = agentdb._there()
     assert isinstance(engine, SQLite)

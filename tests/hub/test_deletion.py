@@ -6,6 +6,7 @@ import asyncio
 from decimal import Decimal
 from typing import Any
 
+import pytest
 from sqlalchemy import exists, func, select
 
 from agentdb.criteria import table_of
@@ -183,6 +184,7 @@ async def test_whoever_is_archived_or_disabled_keeps_everything(db: Database) ->
     }
 
 
+@pytest.mark.long
 async def test_users_are_removed_while_they_append(db: Database) -> None:
     host = await make_host(db)
     sessions = [await make_run_session(db, host_id=host.id) for _ in range(8)]

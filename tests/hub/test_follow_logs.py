@@ -423,6 +423,7 @@ def server() -> Iterator[EmbeddedPostgreSQL]:
     shutil.rmtree(folder, ignore_errors=True)
 
 
+@pytest.mark.long
 async def test_a_server_that_restarts_is_followed_further(server: EmbeddedPostgreSQL) -> None:
     sockets = Path(server.target().host)
     async with agentdb.connect(server.target().secret_url()) as db:

@@ -126,6 +126,7 @@ async def work_of(driver: Any, statement: str, arguments: Sequence[Any]) -> int:
     return int(root["Shared Hit Blocks"] + root["Shared Read Blocks"])
 
 
+@pytest.mark.long
 async def test_each_list_reads_its_own_index_in_order(db: Database) -> None:
     await fill(db, 50, 0, 5_000)
 

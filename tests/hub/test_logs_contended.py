@@ -42,6 +42,7 @@ async def _ring(db: Database, appending: Database, session: RunSession, sender: 
         await plain.close()
 
 
+@pytest.mark.long
 async def test_an_append_that_the_server_ends_for_a_deadlock_is_done_again(agentdb_postgresql: Database) -> None:
     db, session = agentdb_postgresql, await make_run_session(agentdb_postgresql)
     sender = await make_user(db)

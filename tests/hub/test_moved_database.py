@@ -50,6 +50,7 @@ async def moved(agentdb_postgresql: Database) -> Database:
     return db
 
 
+@pytest.mark.long
 async def test_a_log_from_another_server_is_told_by_check_and_followed_after_migrating(moved: Database) -> None:
     session = (await moved.hub.runs.page(limit=1)).items[0]
     told = await migrating.check(moved.settings)

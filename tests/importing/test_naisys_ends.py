@@ -56,6 +56,7 @@ def end_after(batches: int) -> Any:
     return progress
 
 
+@pytest.mark.long
 async def test_an_import_that_was_ended_goes_on_where_it_was(db: Database, hub: Path) -> None:
     ends = 0
     for batches in range(1, 40, 3):
@@ -76,6 +77,7 @@ async def test_an_import_that_was_ended_goes_on_where_it_was(db: Database, hub: 
     assert first.total_lines == 4 + ENTRIES
 
 
+@pytest.mark.long
 async def test_limits_count_what_an_import_brought_that_was_ended_before_it_came_to_them(
     db: Database, hub: Path
 ) -> None:
@@ -94,6 +96,7 @@ async def test_limits_count_what_an_import_brought_that_was_ended_before_it_came
     assert (await db.hub.limits.get(limit.id)).spent == (await db.hub.costs.total()).cost > 1
 
 
+@pytest.mark.long
 async def test_two_imports_at_once_bring_everything_once(db: Database, hub: Path, tmp_path: Path) -> None:
     supervisor = supervisor_file(tmp_path / "naisys")
 

@@ -10,6 +10,7 @@ from collections import Counter
 from contextlib import suppress
 from pathlib import Path
 
+import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -59,6 +60,7 @@ def test_every_text_parses_and_loses_no_character_but_marks(text: str) -> None:
             assert 1 <= field.place.column <= len(lines[field.place.line - 1]) + 1
 
 
+@pytest.mark.long
 @settings(derandomize=True, deadline=None, max_examples=300, suppress_health_check=[HealthCheck.too_slow])
 @given(
     name=st.sampled_from(sorted(BY_NAME)),
@@ -102,6 +104,7 @@ async def test_whatever_files_hold_they_are_loaded_or_refused_by_an_error_of_our
     assert min(outcomes.values()) > 4
 
 
+@pytest.mark.long
 def test_a_long_file_of_one_mark_takes_no_longer_than_its_length() -> None:
     began = time.perf_counter()
 

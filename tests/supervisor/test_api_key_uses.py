@@ -184,6 +184,7 @@ async def test_what_cannot_be_written_is_kept_for_the_next_time(db: Database) ->
     assert (entry.usage_count, entry.last_used_at) == (2, MONDAY)
 
 
+@pytest.mark.long
 async def test_two_processes_that_write_at_once_are_both_counted(database_url: str) -> None:
     async with agentdb.connect(database_url) as one, agentdb.connect(database_url) as other:
         issued = await _issued(one, 20)

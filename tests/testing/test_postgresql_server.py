@@ -30,6 +30,7 @@ async def ask(url: str, query: str) -> object:
         await connection.close()
 
 
+@pytest.mark.long
 async def test_databases_are_copies_of_a_template_made_once(own: PostgreSQLServer) -> None:
     prepared = []
 
