@@ -14,6 +14,7 @@ import pytest
 from sqlalchemy import text
 
 import agentdb
+from agentdb.engine.sqlite.waiting import TurnTaking
 
 AT_MOST = 200
 
@@ -88,3 +89,19 @@ async def test_a_process_that_is_killed_while_it_writes_lets_others_in(sqlite_ur
             await asyncio.gather(*writes)
 
         assert await db.supervisor.users.count() == 3
+
+
+def test_what_a_connection_is_busy_with_itself_is_not_waited_for() -> None:
+    tried: list[str] = []
+    with closing(sqlite3.connect(":memory:", isolation_level=None, factory=TurnTaking)) as connection:
+        connection.take_turns(0.1)
+        connection.execute("CREATE TABLE some (number INTEGER)")
+        connection.execute("BEGIN")
+        unfinished = connection.execute("INSERT INTO some VALUES (1), (2) RETURNING number")
+        connection.set_trace_callback(tried.append)
+
+        with pytest.raises(sqlite3.OperationalError, match="statements in progress"):
+            connection.execute("COMMIT")
+        unfinished.close()
+
+    assert tried == ["COMMIT"]

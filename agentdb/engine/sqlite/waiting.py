@@ -44,6 +44,10 @@ class TurnTaking(sqlite3.Connection):
 
 
 def _held(error: sqlite3.OperationalError) -> bool:
-    """Tell whether somebody else holds the file: a snapshot that is too old is no matter of waiting."""
+    """Tell whether somebody else holds the file.
+
+    A snapshot that is too old is no matter of waiting; nor is what this connection is busy with itself, for which
+    SQLite has the same code and other words.
+    """
     name = getattr(error, "sqlite_errorname", "")
-    return name.startswith("SQLITE_BUSY") and name != "SQLITE_BUSY_SNAPSHOT"
+    return name.startswith("SQLITE_BUSY") and name != "SQLITE_BUSY_SNAPSHOT" and str(error) == "database is locked"
