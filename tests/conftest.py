@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import shutil
 from collections.abc import AsyncIterator, Iterator
 from contextlib import suppress
 from importlib.metadata import entry_points
@@ -12,6 +13,8 @@ from pathlib import Path
 import pytest
 import pytest_asyncio
 
+from agentdb import migrating
+from agentdb.config import Settings
 from agentdb.database import Database
 from agentdb.testing.postgresql import PostgreSQLServer
 from agentdb.unit import Unit
@@ -80,6 +83,35 @@ async def postgresql_url(agentdb_postgresql_server: PostgreSQLServer) -> AsyncIt
 def database_url(request: pytest.FixtureRequest) -> str:
     """Return the URL of a database without tables: the test runs on both."""
     url: str = request.getfixturevalue(f"{request.param}_url")
+    return url
+
+
+@pytest.fixture
+def migrated_sqlite_url(tmp_path: Path, agentdb_template: Path) -> str:
+    """Return the URL of a file that is up to date and empty."""
+    path = tmp_path / "agentdb.db"
+    shutil.copyfile(agentdb_template, path)
+    path.chmod(0o600)
+    return f"sqlite:///{path}"
+
+
+@pytest_asyncio.fixture
+async def migrated_postgresql_url(agentdb_postgresql_server: PostgreSQLServer) -> AsyncIterator[str]:
+    """Yield the URL of a database of its own that is up to date and empty."""
+
+    async def migrate(url: str) -> None:
+        await migrating.upgrade(Settings.load(url))
+
+    server = agentdb_postgresql_server
+    url = await server.create_database(await server.template("migrated", migrate))
+    yield url
+    await server.drop_database(url)
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def migrated_url(request: pytest.FixtureRequest) -> str:
+    """Return the URL of a database that is up to date and empty: the test runs on both."""
+    url: str = request.getfixturevalue(f"migrated_{request.param}_url")
     return url
 
 

@@ -110,6 +110,7 @@ def test_no_command_tells_what_the_environment_holds(
         assert command(*words).exit_code == 1, words
 
 
+@pytest.mark.long
 def test_no_command_that_fails_tells_what_it_was_given(
     command: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

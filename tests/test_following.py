@@ -158,6 +158,7 @@ async def test_what_was_told_but_held_back_is_looked_for_again_soon(agentdb_post
     await changes.aclose()
 
 
+@pytest.mark.long
 async def test_an_idle_follower_hardly_asks(db: Database, monkeypatch: pytest.MonkeyPatch) -> None:
     asked = 0
     fetch_all = db._shortcut.fetch_all

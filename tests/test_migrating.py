@@ -302,6 +302,7 @@ with op.get_context().autocommit_block():
 """
 
 
+@pytest.mark.long
 async def test_an_invalid_index_is_removed_by_the_next_run(postgresql_url: str, history: Path) -> None:
     settings = Settings.load(postgresql_url)
     await migrating.upgrade(settings)

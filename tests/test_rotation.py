@@ -248,9 +248,9 @@ async def test_a_newer_value_that_came_between_reading_and_writing_is_kept(db: D
     assert Keyring.key_of(second.secret or b"") == AFTER.ids[0]
 
 
-async def test_a_row_that_somebody_seals_with_the_old_key_behind_the_rotation_is_met_again(database_url: str) -> None:
+async def test_a_row_that_somebody_seals_with_the_old_key_behind_the_rotation_is_met_again(migrated_url: str) -> None:
     async def write_late() -> None:
-        async with agentdb.connect(database_url) as other, other.write() as unit:
+        async with agentdb.connect(migrated_url) as other, other.write() as unit:
             late = _sealed(BEFORE, "late", ApiKey, "secret", first.uuid)
             await unit.session.execute(update(ApiKey).where(ApiKey.id == first.id).values(secret=late))
 
@@ -258,7 +258,7 @@ async def test_a_row_that_somebody_seals_with_the_old_key_behind_the_rotation_is
         if done == BATCH:  # the first row has been passed
             executor.submit(asyncio.run, write_late()).result()
 
-    async with agentdb.connect(database_url, encryption_keys=f"{NEW},{OLD}") as db:
+    async with agentdb.connect(migrated_url, encryption_keys=f"{NEW},{OLD}") as db:
         await _many(db, 2 * BATCH)
         first = (await _api_keys(db))[0]
         async with db.write() as unit:  # met last in each pass, and never moved
@@ -273,13 +273,13 @@ async def test_a_row_that_somebody_seals_with_the_old_key_behind_the_rotation_is
         assert (await _opened(db, AFTER))["api_keys.secret", str(first.uuid)] == "late"
 
 
-async def test_rotation_gives_up_on_a_process_that_goes_on_with_the_old_key_and_says_so(database_url: str) -> None:
+async def test_rotation_gives_up_on_a_process_that_goes_on_with_the_old_key_and_says_so(migrated_url: str) -> None:
     async def write_again() -> None:
-        async with agentdb.connect(database_url) as other, other.write() as unit:
+        async with agentdb.connect(migrated_url) as other, other.write() as unit:
             again = _sealed(BEFORE, "again", ApiKey, "secret", first.uuid)
             await unit.session.execute(update(ApiKey).where(ApiKey.id == first.id).values(secret=again))
 
-    async with agentdb.connect(database_url, encryption_keys=f"{NEW},{OLD}") as db:
+    async with agentdb.connect(migrated_url, encryption_keys=f"{NEW},{OLD}") as db:
         await _many(db, 2)
         first = (await _api_keys(db))[0]
 
@@ -390,20 +390,20 @@ def _start(code: str, *arguments: str) -> subprocess.Popen[str]:
 
 @pytest.mark.long
 async def test_no_secret_is_lost_while_a_process_writes_and_rotations_are_killed(
-    database_url: str, tmp_path: Path
+    migrated_url: str, tmp_path: Path
 ) -> None:
     both = f"{NEW},{OLD}"
-    async with agentdb.connect(database_url, encryption_keys=both) as db:
+    async with agentdb.connect(migrated_url, encryption_keys=both) as db:
         await _many(db, 2_000)
         keys = await _api_keys(db)
         expected = {str(row.uuid): f"value of {row.name}" for row in keys}
         rows = tmp_path / "rows.json"
         rows.write_text(json.dumps(list(expected)))
-        writer = _start(_WRITER, database_url, OLD, str(keys[0].user_id), str(rows))
+        writer = _start(_WRITER, migrated_url, OLD, str(keys[0].user_id), str(rows))
         try:
             assert await asyncio.to_thread(_line, writer) == "ready\n"
             dice = random.Random(11)  # noqa: S311 (the same points each time)
-            killed = [await asyncio.to_thread(_kill_within, database_url, both, dice) for _ in range(4)]
+            killed = [await asyncio.to_thread(_kill_within, migrated_url, both, dice) for _ in range(4)]
             running = await rotate(db)
         finally:
             told, problem = await asyncio.to_thread(writer.communicate, "stop\n", 30)
@@ -416,7 +416,7 @@ async def test_no_secret_is_lost_while_a_process_writes_and_rotations_are_killed
     assert running.resealed > 0
     assert (last.left, last.unreadable) == (0, [])
     assert len(written) > 50
-    async with agentdb.connect(database_url, encryption_keys=NEW) as db:  # the old key is gone
+    async with agentdb.connect(migrated_url, encryption_keys=NEW) as db:  # the old key is gone
         found = await _opened(db, db.supervisor.connection.keyring)
     assert {row: value for (_, row), value in found.items()} == expected | written
 

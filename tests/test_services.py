@@ -42,12 +42,10 @@ As = Callable[..., Awaitable[Database]]
 _numbers = itertools.count(1)
 
 
-@pytest_asyncio.fixture
-async def url(database_url: str) -> str:
+@pytest.fixture
+def url(migrated_url: str) -> str:
     """Return the URL of a database that is migrated."""
-    async with agentdb.connect(database_url):
-        pass
-    return database_url
+    return migrated_url
 
 
 @pytest_asyncio.fixture
@@ -365,19 +363,17 @@ class _Roles:
 
 
 @pytest_asyncio.fixture
-async def roles(postgresql_url: str) -> AsyncIterator[_Roles]:
+async def roles(migrated_postgresql_url: str) -> AsyncIterator[_Roles]:
     """Yield what makes roles of a migrated database."""
-    async with agentdb.connect(postgresql_url):
-        pass
-    made = _Roles(postgresql_url)
+    made = _Roles(migrated_postgresql_url)
     yield made
     await made.end()
 
 
 @pytest_asyncio.fixture
-async def tables_owner(postgresql_url: str, roles: _Roles) -> AsyncIterator[Database]:
+async def tables_owner(migrated_postgresql_url: str, roles: _Roles) -> AsyncIterator[Database]:
     """Yield the database as the owner of its tables has it, with the roles' work to be done."""
-    async with agentdb.connect(postgresql_url) as db:
+    async with agentdb.connect(migrated_postgresql_url) as db:
         yield db
 
 

@@ -13,6 +13,7 @@ from agentdb.errors import BadInput, MissingReference, NotFound
 from agentdb.testing.factories import make_user
 
 
+@pytest.mark.long
 async def test_of_many_who_make_an_agent_exactly_one_does(db: Database) -> None:
     answers = await asyncio.gather(*(db.catalog.agents.get_or_create("helper") for _ in range(20)))
 

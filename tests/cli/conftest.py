@@ -3,21 +3,15 @@
 from __future__ import annotations
 
 import functools
-import shutil
-from collections.abc import AsyncIterator, Callable
-from pathlib import Path
+from collections.abc import Callable
 from typing import Any
 
 import pytest
-import pytest_asyncio
 from typer import Typer
 from typer.main import get_command
 from typer.testing import CliRunner, Result
 
-from agentdb import migrating
 from agentdb.cli import app
-from agentdb.config import Settings
-from agentdb.testing.postgresql import PostgreSQLServer
 
 Command = Callable[..., Result]
 
@@ -39,35 +33,6 @@ def command(database_url: str) -> Command:
     """Return what runs ``agentdb`` on an empty database; the test runs on both."""
     runner = Runner()
     return lambda *words: runner.invoke(app, ["--url", database_url, *map(str, words)])
-
-
-@pytest.fixture
-def migrated_sqlite_url(tmp_path: Path, agentdb_template: Path) -> str:
-    """Return the URL of a file that is up to date and empty."""
-    path = tmp_path / "agentdb.db"
-    shutil.copyfile(agentdb_template, path)
-    path.chmod(0o600)
-    return f"sqlite:///{path}"
-
-
-@pytest_asyncio.fixture
-async def migrated_postgresql_url(agentdb_postgresql_server: PostgreSQLServer) -> AsyncIterator[str]:
-    """Yield the URL of a database of its own that is up to date and empty."""
-
-    async def migrate(url: str) -> None:
-        await migrating.upgrade(Settings.load(url))
-
-    server = agentdb_postgresql_server
-    url = await server.create_database(await server.template("cli", migrate))
-    yield url
-    await server.drop_database(url)
-
-
-@pytest.fixture(params=["sqlite", "postgresql"])
-def migrated_url(request: pytest.FixtureRequest) -> str:
-    """Return the URL of a database that is up to date and empty: the test runs on both."""
-    url: str = request.getfixturevalue(f"migrated_{request.param}_url")
-    return url
 
 
 @pytest.fixture

@@ -93,6 +93,7 @@ def test_a_file_that_is_not_there_ends_with_two(tmp_path: Path) -> None:
     assert result.stderr == f"error: {tmp_path / 'absent'} cannot be read: no such file or directory\n"
 
 
+@pytest.mark.long
 def test_an_installation_of_naisys_goes_in_once_and_what_does_not_is_named(
     command: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

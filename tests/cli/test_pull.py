@@ -32,6 +32,7 @@ def test_a_database_that_agrees_needs_nothing(migrated: Command) -> None:
     assert ours.keys() == tables.keys()
 
 
+@pytest.mark.long
 def test_what_is_more_less_and_changed_is_told_by_table(migrated: Command, migrated_url: str) -> None:
     sql(
         migrated_url,

@@ -67,6 +67,7 @@ def test_a_database_that_is_emptied_has_no_schema(migrated: Command) -> None:
     assert migrated("migrate").exit_code == 0
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("words", [("reset",), ("push", "--anew")])
 @pytest.mark.parametrize("answer", ["n\n", ""])
 def test_nothing_goes_unless_the_question_is_answered(sqlite_url: str, words: tuple[str, ...], answer: str) -> None:

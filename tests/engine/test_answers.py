@@ -59,8 +59,8 @@ async def test_a_batch_that_stored_nothing_is_run_one_by_one() -> None:
     assert sorted(work.ran) == [0, 1, 2, 3]
 
 
-async def test_a_stream_that_is_left_halfway_keeps_no_snapshot(database_url: str) -> None:
-    async with agentdb.connect(database_url, sqlite_readers=1, pool_size=1) as db:
+async def test_a_stream_that_is_left_halfway_keeps_no_snapshot(migrated_url: str) -> None:
+    async with agentdb.connect(migrated_url, sqlite_readers=1, pool_size=1) as db:
         await db.supervisor.users.add_many([{"username": f"u{number}"} for number in range(1200)])
         async with db.read() as unit:
             stream = unit.supervisor.users.stream()
@@ -86,9 +86,9 @@ async def test_an_entry_that_waits_for_another_writer_gets_a_later_id(db: Databa
     assert [entry.message for entry in await db.hub.logs.after(run.id, second.id)] == ["last"]
 
 
-async def test_a_debug_log_holds_no_values(database_url: str, caplog: pytest.LogCaptureFixture) -> None:
+async def test_a_debug_log_holds_no_values(migrated_url: str, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.DEBUG)
-    async with agentdb.connect(database_url, sqlite_inline_reads=False) as db:
+    async with agentdb.connect(migrated_url, sqlite_inline_reads=False) as db:
         user = await db.supervisor.users.create(username="bob", email="canary@example.org")
         await db.supervisor.users.get(user.id)
         async with db.write() as unit:

@@ -115,8 +115,8 @@ async def test_a_lone_call_makes_no_task(db: Database) -> None:
     assert not made
 
 
-async def test_joining_can_be_turned_off(database_url: str) -> None:
-    async with agentdb.connect(database_url, joining=False) as db:
+async def test_joining_can_be_turned_off(migrated_url: str) -> None:
+    async with agentdb.connect(migrated_url, joining=False) as db:
         users = await asyncio.gather(*(db.supervisor.users.add(username=f"u{number}") for number in range(20)))
         found = await asyncio.gather(*(db.supervisor.users.get(user.id) for user in users))
 
@@ -199,9 +199,9 @@ async def test_a_batch_that_loses_its_transaction_is_replayed_one_by_one(
     assert await db.supervisor.users.count() == 8
 
 
-async def test_a_file_held_too_long_is_told_to_all_who_wait_at_about_the_same_time(sqlite_url: str) -> None:
-    path = Path(sqlite_url.removeprefix("sqlite:///"))
-    async with agentdb.connect(sqlite_url, sqlite_busy_timeout_seconds=0.3) as db:
+async def test_a_file_held_too_long_is_told_to_all_who_wait_at_about_the_same_time(migrated_sqlite_url: str) -> None:
+    path = Path(migrated_sqlite_url.removeprefix("sqlite:///"))
+    async with agentdb.connect(migrated_sqlite_url, sqlite_busy_timeout_seconds=0.3) as db:
         other = sqlite3.connect(path, isolation_level=None)
         other.execute("BEGIN IMMEDIATE")
         loop = asyncio.get_running_loop()
@@ -237,13 +237,13 @@ async def test_an_append_to_one_conversation_does_not_wait_for_another_that_is_l
     assert stored.position == 1
 
 
-async def test_the_engine_waits_for_joined_calls_before_it_closes(database_url: str) -> None:
-    db = agentdb.connect(database_url)
+async def test_the_engine_waits_for_joined_calls_before_it_closes(migrated_url: str) -> None:
+    db = agentdb.connect(migrated_url)
     await db.open()
     tasks = [asyncio.ensure_future(db.supervisor.users.add(username=f"u{number}")) for number in range(30)]
     await asyncio.sleep(0)
     await db.close()
 
     assert all(task.done() and task.exception() is None for task in tasks)
-    async with agentdb.connect(database_url) as again:
+    async with agentdb.connect(migrated_url) as again:
         assert await again.supervisor.users.count() == 30

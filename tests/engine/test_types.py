@@ -136,6 +136,7 @@ async def test_a_json_float_stays_that_float(db: Database, number: float) -> Non
     assert type(read) is float
 
 
+@pytest.mark.long
 async def test_ten_mebibytes_of_text_and_json_are_stored(db: Database) -> None:
     large = "é" * (5 * 2**20)
 

@@ -39,6 +39,7 @@ async def _until(person: Person, execution: dict[str, Any], *statuses: str) -> d
             await asyncio.sleep(0.05)
 
 
+@pytest.mark.long
 async def test_what_is_asked_for_is_answered_charged_and_remembered(store: File | Cable, nothing_left: None) -> None:
     async with serving(make_service(store.url)) as client, serving(make_worker(store.url)) as worker:
         alice = await sign_up(client)

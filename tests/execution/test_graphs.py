@@ -115,6 +115,7 @@ def test_a_graph_never_changes() -> None:
         drawn.edges = ()  # type: ignore[misc]
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("shape", ["chain", "ring", "star", "loose", "selves", "twice", "ladder"])
 def test_ten_thousand_nodes_are_looked_at_in_one_go(shape: str) -> None:
     many = 10_000

@@ -78,9 +78,12 @@ async def test_a_handler_that_has_its_execution_locked_does_not_take_the_leases_
     assert await db.execution.executions.count(attempt=1) == 2
 
 
-async def test_leases_are_kept_while_units_have_all_connections(postgresql_url: str) -> None:
+async def test_leases_are_kept_while_units_have_all_connections(migrated_postgresql_url: str) -> None:
     """The other database has one connection that writes, for everybody."""
-    async with agentdb.connect(postgresql_url, pool_size=2) as db, agentdb.connect(postgresql_url) as other:
+    async with (
+        agentdb.connect(migrated_postgresql_url, pool_size=2) as db,
+        agentdb.connect(migrated_postgresql_url) as other,
+    ):
         await enqueue(db, 3)
         busy = asyncio.Barrier(4)
 
@@ -181,12 +184,12 @@ asyncio.run(main(sys.argv[1]))
 
 
 @pytest.mark.long
-async def test_a_process_that_is_told_to_end_finishes_what_it_has_begun(database_url: str) -> None:
+async def test_a_process_that_is_told_to_end_finishes_what_it_has_begun(migrated_url: str) -> None:
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(path for path in sys.path if path)}
-    async with agentdb.connect(database_url) as db:
+    async with agentdb.connect(migrated_url) as db:
         await enqueue(db, 2)
         process = await asyncio.create_subprocess_exec(
-            sys.executable, "-c", _ENDED, database_url, stdout=asyncio.subprocess.PIPE, env=environment
+            sys.executable, "-c", _ENDED, migrated_url, stdout=asyncio.subprocess.PIPE, env=environment
         )
         assert process.stdout is not None
         assert await process.stdout.readline() == b"begun\n"

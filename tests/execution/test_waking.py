@@ -88,6 +88,7 @@ async def test_a_worker_with_a_limit_is_woken_when_there_is_room(db: Database) -
             await until(db, 2, status="completed")
 
 
+@pytest.mark.long
 async def test_an_idle_worker_takes_over_soon_when_leases_are_short(db: Database) -> None:
     workflow = await make_workflow(db)
 

@@ -91,6 +91,7 @@ async def _nothing(_claim: Claim) -> None:
     pass
 
 
+@pytest.mark.long
 async def test_an_idle_worker_hardly_asks(db: Database, monkeypatch: pytest.MonkeyPatch) -> None:
     asked = 0
     shortcut = db.execution.executions.connection

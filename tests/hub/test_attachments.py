@@ -421,10 +421,10 @@ async def test_in_a_unit_a_file_counts_with_the_unit(db: Database) -> None:
     assert await (await db.hub.attachments.open(row.public_id, bob.id)).read() == b"x"
 
 
-async def test_a_folder_that_cannot_be_written_is_told(database_url: str, tmp_path: Path) -> None:
+async def test_a_folder_that_cannot_be_written_is_told(migrated_url: str, tmp_path: Path) -> None:
     (tmp_path / "attachments").write_text("a file, where a folder should be")
 
-    async with agentdb.connect(database_url, folder=tmp_path) as db:
+    async with agentdb.connect(migrated_url, folder=tmp_path) as db:
         user = await make_user(db)
         with pytest.raises(Unavailable, match="AGENTDB_FOLDER"):
             await stored(db, user)
@@ -439,11 +439,11 @@ async def test_the_files_of_a_database_in_memory_go_with_it(agentdb_template: Pa
     assert not path.exists()
 
 
-async def test_the_files_of_a_database_stay_and_are_their_owners_alone(database_url: str, tmp_path: Path) -> None:
-    async with agentdb.connect(database_url, folder=tmp_path / "data") as db:
+async def test_the_files_of_a_database_stay_and_are_their_owners_alone(migrated_url: str, tmp_path: Path) -> None:
+    async with agentdb.connect(migrated_url, folder=tmp_path / "data") as db:
         user = await make_user(db)
         row = await stored(db, user)
-    async with agentdb.connect(database_url, folder=tmp_path / "data") as db:
+    async with agentdb.connect(migrated_url, folder=tmp_path / "data") as db:
         file = await db.hub.attachments.open(row.public_id, user.id)
 
         assert await file.read() == CONTENTS

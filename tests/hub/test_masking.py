@@ -20,9 +20,9 @@ MONDAY = datetime(2026, 6, 1, 12, tzinfo=UTC)
 
 
 @pytest_asyncio.fixture
-async def two(database_url: str) -> AsyncIterator[tuple[Database, Database]]:
+async def two(migrated_url: str) -> AsyncIterator[tuple[Database, Database]]:
     """Yield one database opened twice, as two processes would."""
-    async with agentdb.connect(database_url) as one, agentdb.connect(database_url) as other:
+    async with agentdb.connect(migrated_url) as one, agentdb.connect(migrated_url) as other:
         yield one, other
 
 

@@ -29,9 +29,9 @@ async def test_scenario_5_whoever_spends_on_while_suspended_is_told_the_same_rea
 
 
 async def test_scenario_11_a_suspension_of_before_a_restart_is_lifted_when_its_period_is_over(
-    database_url: str,
+    migrated_url: str,
 ) -> None:
-    async with agentdb.connect(database_url, **SEALED) as db:
+    async with agentdb.connect(migrated_url, **SEALED) as db:
         user = await make_user(db)
         await db.hub.limits.set(1, user_id=user.id, period="day")
         await _charge(db, user.id, "1.25")
@@ -39,14 +39,14 @@ async def test_scenario_11_a_suspension_of_before_a_restart_is_lifted_when_its_p
         tomorrow = db.now() + timedelta(days=1, minutes=1)
 
     with clock.hold(tomorrow):
-        async with agentdb.connect(database_url, **SEALED) as db:
+        async with agentdb.connect(migrated_url, **SEALED) as db:
             assert await db.hub.limits.suspension(user.id) is None  # the window is over, whoever noticed
             assert [change.is_suspended for change in await db.hub.limits.evaluate()] == [False]
             assert (await db.hub.limits.of(user.id)).suspended_reason is None
 
 
-async def test_scenario_21_no_list_is_longer_than_the_cap(database_url: str) -> None:
-    async with agentdb.connect(database_url, page_limit=2, **SEALED) as db:
+async def test_scenario_21_no_list_is_longer_than_the_cap(migrated_url: str) -> None:
+    async with agentdb.connect(migrated_url, page_limit=2, **SEALED) as db:
         session, other = await make_run_session(db), await make_user(db)
         for _ in range(3):
             await db.hub.logs.append(session, [{"role": "llm", "message": "a"}])

@@ -76,9 +76,9 @@ async def test_a_key_that_cannot_be_is_refused(db: Database, key: Any) -> None:
 @pytest.mark.parametrize("value", [None, 5, "a\0b", "\ud800"])
 @pytest.mark.parametrize("sensitive", [False, True])
 async def test_a_value_that_is_no_text_is_refused_alike_sealed_or_not(
-    database_url: str, value: Any, sensitive: bool
+    migrated_url: str, value: Any, sensitive: bool
 ) -> None:
-    async with agentdb.connect(database_url, encryption_keys=KEY) as db:
+    async with agentdb.connect(migrated_url, encryption_keys=KEY) as db:
         with pytest.raises(BadInput, match="text"):
             await db.hub.variables.save("TOKEN", value, sensitive=sensitive)
 
@@ -157,8 +157,8 @@ async def test_variables_ensured_by_many_at_once_are_sensitive_if_one_says_so(db
     assert (await db.hub.variables.get("TOKEN")).sensitive
 
 
-async def test_sensitive_values_are_stored_plainly_only_while_there_are_no_keys(database_url: str) -> None:
-    async with agentdb.connect(database_url) as db:
+async def test_sensitive_values_are_stored_plainly_only_while_there_are_no_keys(migrated_url: str) -> None:
+    async with agentdb.connect(migrated_url) as db:
         for number in range(7):
             await db.hub.variables.save(f"T{number}", f"token-{number}", sensitive=True)
         await db.hub.variables.save("REGION", "north")
@@ -166,7 +166,7 @@ async def test_sensitive_values_are_stored_plainly_only_while_there_are_no_keys(
         with pytest.raises(BadSettings, match="AGENTDB_ENCRYPTION_KEYS"):
             await db.hub.variables.seal_all()
 
-    async with agentdb.connect(database_url, encryption_keys=KEY) as db:
+    async with agentdb.connect(migrated_url, encryption_keys=KEY) as db:
         assert await db.hub.variables.value("T0") == "token-0"
         await db.hub.variables.save("T0", "again", sensitive=True)
         assert await db.hub.variables.seal_all(batch=2) == 6
@@ -184,16 +184,16 @@ async def test_sensitive_values_are_stored_plainly_only_while_there_are_no_keys(
         ]
 
 
-async def test_a_value_that_is_sensitive_no_more_is_plain_again(database_url: str) -> None:
-    async with agentdb.connect(database_url, encryption_keys=KEY) as db:
+async def test_a_value_that_is_sensitive_no_more_is_plain_again(migrated_url: str) -> None:
+    async with agentdb.connect(migrated_url, encryption_keys=KEY) as db:
         await db.hub.variables.save("TOKEN", "value", sensitive=True)
         await db.hub.variables.save("TOKEN", "value")
 
         assert await _stored(db, "TOKEN") == ("value", None, False)
 
 
-async def test_what_becomes_sensitive_is_sealed_at_once(database_url: str) -> None:
-    async with agentdb.connect(database_url, encryption_keys=KEY) as db:
+async def test_what_becomes_sensitive_is_sealed_at_once(migrated_url: str) -> None:
+    async with agentdb.connect(migrated_url, encryption_keys=KEY) as db:
         await db.hub.variables.save("TOKEN", "value")
         await db.hub.variables.ensure("TOKEN", sensitive=True)
         await db.hub.variables.ensure("NEW", sensitive=True)
@@ -204,12 +204,12 @@ async def test_what_becomes_sensitive_is_sealed_at_once(database_url: str) -> No
         assert await db.hub.variables.value("NEW") == ""
 
 
-async def test_sealing_never_takes_back_what_was_saved_meanwhile(database_url: str) -> None:
-    async with agentdb.connect(database_url) as before:
+async def test_sealing_never_takes_back_what_was_saved_meanwhile(migrated_url: str) -> None:
+    async with agentdb.connect(migrated_url) as before:
         for number in range(20):
             await before.hub.variables.save(f"T{number:02}", "old", sensitive=True)
 
-    async with agentdb.connect(database_url, encryption_keys=KEY) as db:
+    async with agentdb.connect(migrated_url, encryption_keys=KEY) as db:
         await asyncio.gather(
             db.hub.variables.seal_all(batch=3),
             *(db.hub.variables.save(f"T{number:02}", "new", sensitive=number % 2 == 0) for number in range(20)),
@@ -219,11 +219,11 @@ async def test_sealing_never_takes_back_what_was_saved_meanwhile(database_url: s
         assert [(await _stored(db, f"T{number:02}"))[0] for number in range(4)] == [None, "new", None, "new"]
 
 
-async def test_what_was_read_before_a_save_is_not_sealed_after_it(database_url: str) -> None:
-    async with agentdb.connect(database_url) as before:
+async def test_what_was_read_before_a_save_is_not_sealed_after_it(migrated_url: str) -> None:
+    async with agentdb.connect(migrated_url) as before:
         await before.hub.variables.save("TOKEN", "old", sensitive=True)
 
-    async with agentdb.connect(database_url, encryption_keys=KEY) as db:
+    async with agentdb.connect(migrated_url, encryption_keys=KEY) as db:
         variables = db.hub.variables
         sealing = variables._sealing(Variable(key="TOKEN", value="old"))
         await variables.save("TOKEN", "new", sensitive=True)
@@ -232,11 +232,11 @@ async def test_what_was_read_before_a_save_is_not_sealed_after_it(database_url: 
         assert await variables.value("TOKEN") == "new"
 
 
-async def test_what_no_key_opens_hides_nothing_else(database_url: str) -> None:
-    async with agentdb.connect(database_url, encryption_keys=KEY) as db:
+async def test_what_no_key_opens_hides_nothing_else(migrated_url: str) -> None:
+    async with agentdb.connect(migrated_url, encryption_keys=KEY) as db:
         await db.hub.variables.save("LOST", "lost-value", sensitive=True, export_to_shell=True)
 
-    async with agentdb.connect(database_url, encryption_keys=NEWER_KEY) as db:
+    async with agentdb.connect(migrated_url, encryption_keys=NEWER_KEY) as db:
         await db.hub.variables.save("TOKEN", "token-value", sensitive=True)
 
         assert [variable.key for variable in (await db.hub.variables.list()).items] == ["LOST", "TOKEN"]

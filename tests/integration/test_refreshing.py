@@ -238,12 +238,12 @@ asyncio.run(main())
 
 
 @pytest.fixture
-def refresher(database_url: str, tmp_path: Path) -> Callable[..., Awaitable[asyncio.subprocess.Process]]:
+def refresher(migrated_url: str, tmp_path: Path) -> Callable[..., Awaitable[asyncio.subprocess.Process]]:
     """Return what starts a process that refreshes a connection; its provider notes that it was asked."""
     environment = {**os.environ, "AGENTDB_ENCRYPTION_KEYS": KEY, "AGENTDB_FOLDER": str(tmp_path)}
 
     async def begin(connection_id: int, *, takes: float, lease: float) -> asyncio.subprocess.Process:
-        given = [database_url, str(connection_id), str(tmp_path / "asked"), str(takes), str(lease)]
+        given = [migrated_url, str(connection_id), str(tmp_path / "asked"), str(takes), str(lease)]
         return await asyncio.create_subprocess_exec(
             sys.executable, "-c", _REFRESHER, *given, env=environment, stdout=asyncio.subprocess.PIPE
         )
@@ -252,8 +252,8 @@ def refresher(database_url: str, tmp_path: Path) -> Callable[..., Awaitable[asyn
 
 
 @pytest.mark.long
-async def test_two_processes_refresh_once(database_url: str, tmp_path: Path, refresher: Any) -> None:
-    async with connect(database_url, folder=tmp_path, encryption_keys=KEY) as db:
+async def test_two_processes_refresh_once(migrated_url: str, tmp_path: Path, refresher: Any) -> None:
+    async with connect(migrated_url, folder=tmp_path, encryption_keys=KEY) as db:
         user = await make_user(db)
         made = await db.integration.connections.connect(user.id, "gmail", tokens(minutes=0.5))
 
@@ -267,9 +267,9 @@ async def test_two_processes_refresh_once(database_url: str, tmp_path: Path, ref
 
 @pytest.mark.long
 async def test_a_process_that_is_killed_while_it_refreshes_is_succeeded(
-    database_url: str, tmp_path: Path, refresher: Any
+    migrated_url: str, tmp_path: Path, refresher: Any
 ) -> None:
-    async with connect(database_url, folder=tmp_path, encryption_keys=KEY) as db:
+    async with connect(migrated_url, folder=tmp_path, encryption_keys=KEY) as db:
         user = await make_user(db)
         made = await db.integration.connections.connect(user.id, "gmail", tokens(minutes=0.5))
         victim = await refresher(made.id, takes=600, lease=3)

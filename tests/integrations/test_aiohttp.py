@@ -133,9 +133,9 @@ async def test_health_tells_a_living_database(client: Client) -> None:
     assert (ready.status, await ready.json()) == (200, {"status": "ok", "connections_in_use": 0, "callers_waiting": 0})
 
 
-async def test_the_application_opens_and_closes(sqlite_url: str) -> None:
+async def test_the_application_opens_and_closes(migrated_sqlite_url: str) -> None:
     app = make_app()
-    setup(app, sqlite_url, page_limit=7)
+    setup(app, migrated_sqlite_url, page_limit=7)
     async with TestClient(TestServer(app)) as client:
         answer = await client.post("/users/alice")
 
@@ -146,9 +146,9 @@ async def test_the_application_opens_and_closes(sqlite_url: str) -> None:
         await database.supervisor.users.count()
 
 
-async def test_a_sub_application_shares_the_database(sqlite_url: str) -> None:
+async def test_a_sub_application_shares_the_database(migrated_sqlite_url: str) -> None:
     app = web.Application()
-    setup(app, sqlite_url)
+    setup(app, migrated_sqlite_url)
     app.add_subapp("/v1/", make_app())
     async with TestClient(TestServer(app)) as client:
         created = await client.post("/v1/users/alice")
@@ -179,7 +179,7 @@ async def test_a_handler_that_is_cancelled_leaves_nothing(client: Client, db: Da
     assert (await client.post("/users/alice")).status == 201
 
 
-async def test_what_works_alongside_may_finish_before_the_database_is_closed(sqlite_url: str) -> None:
+async def test_what_works_alongside_may_finish_before_the_database_is_closed(migrated_sqlite_url: str) -> None:
     done: list[str] = []
 
     async def work(database: Database) -> None:
@@ -189,7 +189,7 @@ async def test_what_works_alongside_may_finish_before_the_database_is_closed(sql
             done.append((await database.supervisor.users.create("given-back")).username)
 
     app = make_app()
-    setup(app, sqlite_url)
+    setup(app, migrated_sqlite_url)
     work_alongside(app, "the worker", work)
     async with TestClient(TestServer(app)) as client:
         alive = await client.get("/healthz")
@@ -199,13 +199,13 @@ async def test_what_works_alongside_may_finish_before_the_database_is_closed(sql
 
 
 async def test_a_process_whose_worker_has_ended_is_to_be_started_anew(
-    sqlite_url: str, caplog: pytest.LogCaptureFixture
+    migrated_sqlite_url: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     async def work(_: Database) -> None:
         raise NotFound("the queue is gone")
 
     app = make_app()
-    setup(app, sqlite_url)
+    setup(app, migrated_sqlite_url)
     work_alongside(app, "the worker", work)
     async with TestClient(TestServer(app)) as client:
         alive = await client.get("/healthz")

@@ -208,8 +208,8 @@ async def _hold(door: Any) -> None:
         await asyncio.sleep(60)
 
 
-async def test_the_lifespan_opens_and_closes(sqlite_url: str) -> None:
-    app = make_app(lifespan=lifespan(sqlite_url, page_limit=7))
+async def test_the_lifespan_opens_and_closes(migrated_sqlite_url: str) -> None:
+    app = make_app(lifespan=lifespan(migrated_sqlite_url, page_limit=7))
     for _ in range(2):
         async with app.router.lifespan_context(app) as state:
             database: Database = (state or {})["agentdb"]
@@ -220,10 +220,10 @@ async def test_the_lifespan_opens_and_closes(sqlite_url: str) -> None:
             await database.supervisor.users.count()
 
 
-async def test_a_lifespan_of_the_callers_own_holds_ours(sqlite_url: str) -> None:
+async def test_a_lifespan_of_the_callers_own_holds_ours(migrated_sqlite_url: str) -> None:
     @asynccontextmanager
     async def own(app: FastAPI) -> AsyncIterator[Mapping[str, Any]]:
-        async with lifespan(sqlite_url)(app) as state:
+        async with lifespan(migrated_sqlite_url)(app) as state:
             yield {**state, "greeting": "hello"}
 
     app = make_app(lifespan=own)

@@ -20,9 +20,9 @@ Command = Callable[..., Result]
 
 
 @pytest.fixture
-def command(database_url: str) -> Command:
+def command(migrated_url: str) -> Command:
     runner = CliRunner()
-    return lambda *words: runner.invoke(app, ["--url", database_url, "embed", *words])
+    return lambda *words: runner.invoke(app, ["--url", migrated_url, "embed", *words])
 
 
 def with_documents(url: str, *contents: str) -> None:
@@ -43,25 +43,25 @@ def rows(url: str, **criteria: Any) -> int:
     return asyncio.run(many())
 
 
-def test_it_embeds_what_waits_and_tells_how_many(database_url: str, command: Command) -> None:
-    with_documents(database_url, "one\ntwo", "three")
+def test_it_embeds_what_waits_and_tells_how_many(migrated_url: str, command: Command) -> None:
+    with_documents(migrated_url, "one\ntwo", "three")
 
     told = command(f"{FUNCTIONS}:letters", "--model", "m", "--version", "1", "--splitter", f"{FUNCTIONS}:by_lines")
 
     assert (told.exit_code, told.output) == (0, "2 documents embedded\n3 chunks in all\n")
-    assert rows(database_url, embedding_model="m", embedding_version="1") == 4
+    assert rows(migrated_url, embedding_model="m", embedding_version="1") == 4
     again = command(f"{FUNCTIONS}:letters", "--model", "m", "--version", "2", "--again", "--most", "1", "--json")
     assert json.loads(again.output) == {"completed": 1, "chunks": 1, "failed": 0, "again": 0, "lost": 0}
 
 
-def test_it_ends_with_one_when_an_attempt_has_failed(database_url: str, command: Command) -> None:
-    with_documents(database_url, "refuse this")
+def test_it_ends_with_one_when_an_attempt_has_failed(migrated_url: str, command: Command) -> None:
+    with_documents(migrated_url, "refuse this")
 
     told = command(f"{FUNCTIONS}:refusing", "--model", "m", "--attempts", "1")
 
     assert told.exit_code == 1
     assert "1 documents failed for good" in told.output
-    assert rows(database_url, error="RuntimeError: the model said no") == 1
+    assert rows(migrated_url, error="RuntimeError: the model said no") == 1
 
 
 @pytest.mark.parametrize("function", ["nonsense", "no.such.module:f", f"{FUNCTIONS}:missing", "sys:path", ":f"])

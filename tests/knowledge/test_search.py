@@ -178,8 +178,8 @@ async def test_a_search_in_a_unit_sees_what_the_unit_has_done_and_nobody_else_do
     assert ids(await search(db, notes, [-1, 0], limit=1)) == [again.id]
 
 
-async def test_two_databases_over_one_file_see_each_others_changes(sqlite_url: str) -> None:
-    async with Database(_settings(sqlite_url)) as one, Database(_settings(sqlite_url)) as two:
+async def test_two_databases_over_one_file_see_each_others_changes(migrated_sqlite_url: str) -> None:
+    async with Database(_settings(migrated_sqlite_url)) as one, Database(_settings(migrated_sqlite_url)) as two:
         notes = await make_collection(one)
         for number in range(1, 4):
             writer, reader = (one, two) if number % 2 else (two, one)
@@ -192,11 +192,11 @@ async def test_two_databases_over_one_file_see_each_others_changes(sqlite_url: s
 
 
 async def test_a_collection_too_large_to_keep_is_searched_all_the_same(
-    sqlite_url: str, monkeypatch: pytest.MonkeyPatch
+    migrated_sqlite_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(matrices, "READ_AT_ONCE", 50)
     monkeypatch.setattr(matrices.Matrices.__init__, "__defaults__", (1_000,))
-    async with Database(_settings(sqlite_url)) as db:
+    async with Database(_settings(migrated_sqlite_url)) as db:
         notes = await make_collection(db, 4)
         generator = np.random.default_rng(5)
         stored = generator.standard_normal((300, 4))

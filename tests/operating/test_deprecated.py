@@ -47,6 +47,7 @@ async def test_where_none_is_there_nothing_happens(db: Database) -> None:
     assert await table_digests(db) == before
 
 
+@pytest.mark.long
 async def test_a_dry_run_drops_nothing(db: Database) -> None:
     await _leave(db, "agent_template_history")
     before = await table_digests(db)

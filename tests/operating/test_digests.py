@@ -99,6 +99,7 @@ async def test_the_smallest_change_of_a_value_changes_its_tables_digest_and_no_o
         before = after
 
 
+@pytest.mark.long
 async def test_digests_are_of_one_moment_while_others_write(db: Database) -> None:
     """Each transaction adds a user and a run of it: at no moment is there one without the other."""
     await make_user(db)

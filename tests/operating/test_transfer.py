@@ -143,6 +143,7 @@ async def test_what_refers_to_nothing_is_left_out_and_told(tmp_path: Path) -> No
         assert (cost.cost, cost.user_id, cost.run_session_id) == (Decimal(1), None, None)
 
 
+@pytest.mark.long
 async def test_files_of_attachments_go_along_where_folders_differ(tmp_path: Path) -> None:
     source = Settings.load(f"sqlite:///{tmp_path / 'a.db'}", folder=tmp_path / "old", encryption_keys=KEY)
     target = Settings.load(f"sqlite:///{tmp_path / 'b.db'}", folder=tmp_path / "new", encryption_keys=KEY)

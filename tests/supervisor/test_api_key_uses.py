@@ -119,15 +119,15 @@ async def test_a_use_within_a_unit_is_counted_whatever_becomes_of_the_unit(db: D
     assert (await db.supervisor.api_keys.get(issued.key.id)).usage_count == 2
 
 
-async def test_closing_writes_what_was_counted_and_leaves_nothing_behind(database_url: str) -> None:
+async def test_closing_writes_what_was_counted_and_leaves_nothing_behind(migrated_url: str) -> None:
     tasks = asyncio.all_tasks()
-    async with agentdb.connect(database_url) as db:
+    async with agentdb.connect(migrated_url) as db:
         (issued,) = await _issued(db)
         await db.supervisor.api_keys.authenticate(issued.plaintext)
     assert asyncio.all_tasks() == tasks
     assert not _timers()
 
-    async with agentdb.connect(database_url) as again:
+    async with agentdb.connect(migrated_url) as again:
         assert (await again.supervisor.api_keys.get(issued.key.id)).usage_count == 1
 
 
@@ -154,8 +154,8 @@ def _timers() -> list[asyncio.TimerHandle]:
     return [timer for timer in scheduled if not timer.cancelled() and "KeyUses" in repr(timer)]
 
 
-async def test_a_database_that_is_opened_again_counts_again(database_url: str) -> None:
-    db = agentdb.connect(database_url)
+async def test_a_database_that_is_opened_again_counts_again(migrated_url: str) -> None:
+    db = agentdb.connect(migrated_url)
     async with db:
         (issued,) = await _issued(db)
         await db.supervisor.api_keys.authenticate(issued.plaintext)
@@ -185,8 +185,8 @@ async def test_what_cannot_be_written_is_kept_for_the_next_time(db: Database) ->
 
 
 @pytest.mark.long
-async def test_two_processes_that_write_at_once_are_both_counted(database_url: str) -> None:
-    async with agentdb.connect(database_url) as one, agentdb.connect(database_url) as other:
+async def test_two_processes_that_write_at_once_are_both_counted(migrated_url: str) -> None:
+    async with agentdb.connect(migrated_url) as one, agentdb.connect(migrated_url) as other:
         issued = await _issued(one, 20)
         for _ in range(10):
             for place, key in enumerate(issued):

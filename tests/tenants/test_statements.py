@@ -193,7 +193,7 @@ def answered(rows: Rows, statement: Any, dialect: Dialect) -> list[int]:
         return answers
 
 
-@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("seed", [0, *(pytest.param(seed, marks=pytest.mark.long) for seed in (1, 2, 3))])
 async def test_a_scoped_statement_sees_what_is_the_users_alone(db: Database, seed: int) -> None:
     dice = random.Random(seed)  # noqa: S311 (the same each time)
     users = await make_rows(db, dice)
