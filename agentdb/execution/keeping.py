@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Coroutine, Iterable
+from collections.abc import Awaitable, Callable, Iterable
+from functools import partial
 from typing import Any, Final
 
 from agentdb.execution.desks import Desk, Terms
@@ -49,10 +50,10 @@ class Keeper:
                 await asyncio.sleep(self._terms.lease_seconds / BEATS_PER_LEASE)
                 if not self._desk.held:
                     continue  # whoever has nothing to do rescues before it rests
-                await self._trying(self._beat())
+                await self._trying(self._beat)
                 beats += 1
                 if beats % BEATS_PER_LEASE == 0 and None not in self._aside:
-                    self._put_aside(None, self._desk.rescue())
+                    self._put_aside(None, self._desk.rescue)
         finally:
             for task in self._aside.values():
                 task.cancel()
@@ -67,15 +68,15 @@ class Keeper:
         claims = [claim for claim in self._desk.held if claim not in self._aside]
         beat = await self._heard_of(claims, patient=False)
         for claim in set(claims).difference(beat.held):
-            self._put_aside(claim, self._heard_of([claim], patient=True))
+            self._put_aside(claim, partial(self._heard_of, [claim], patient=True))
 
-    def _put_aside(self, what: Claim | None, waiting: Coroutine[Any, Any, Any]) -> None:
+    def _put_aside(self, what: Claim | None, waiting: Callable[[], Awaitable[Any]]) -> None:
         self._aside[what] = task = asyncio.create_task(self._trying(waiting))
         task.add_done_callback(lambda _: self._aside.pop(what))
 
-    async def _trying(self, keeping: Coroutine[Any, Any, Any]) -> None:
+    async def _trying(self, keeping: Callable[[], Awaitable[Any]]) -> None:
         try:
-            await keeping
+            await keeping()
         except Exception as error:  # noqa: BLE001 (the next beat is as good; without any, all would be lost)
             _logger.warning("a heartbeat of %s was not taken: %s", self._terms.worker, error)
 
