@@ -2,28 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
 from functools import cache
 from typing import Any, ClassVar, TypeVar
 
 from sqlalchemy.sql import ColumnElement
 
 from agentdb.base import Entity
-from agentdb.criteria import (
-    count_plan,
-    exists_plan,
-    order_of,
-    page_plan,
-    shape_of,
-    stream_plan,
-    update_plan,
-    values_given,
-)
+from agentdb.criteria import update_plan
 from agentdb.engine.plan import Plan, Together
 from agentdb.engine.statements import by_key
 from agentdb.errors import NotFound, ReadOnly
-from agentdb.page import Page, values_of
-from agentdb.repository import Repository, capped, page_of
+from agentdb.repository import Repository
 
 E = TypeVar("E", bound=Entity)
 
@@ -90,43 +79,8 @@ class Living(Repository[E]):
             raise ReadOnly(f"{table} {key[0]!r} is everybody's, and is not changed within a user's scope")
         return row
 
-    async def exists(self, **criteria: Any) -> bool:
-        """Tell whether any row that is shown meets the criteria."""
-        plan = _narrowed(exists_plan(self._model, shape_of(self._model, criteria)), self._kind)
-        return await self.connection.fetch_one(plan, {**values_given(criteria), **self._moment()}) is not None
-
-    async def count(self, **criteria: Any) -> int:
-        """Return how many rows that are shown meet the criteria."""
-        plan = _narrowed(count_plan(self._model, shape_of(self._model, criteria)), self._kind)
-        many: int | None = await self.connection.fetch_one(plan, {**values_given(criteria), **self._moment()})
-        return many or 0
-
-    async def page(
-        self,
-        *,
-        by: str | None = None,
-        newest_first: bool = False,
-        limit: int = 50,
-        after: str | None = None,
-        **criteria: Any,
-    ) -> Page[E]:
-        """Return a page of the rows that are shown and meet the criteria, as every repository does."""
-        limit = capped(limit, self.most)
-        order = order_of(self._model, by)
-        shape = shape_of(self._model, criteria)
-        listing = f"{self.model.__tablename__}:{by}:{newest_first}:{shape}"
-        plan = _narrowed(page_plan(self._model, shape, by, newest_first, after is not None), self._kind)
-        values = {**values_given(criteria), **self._moment(), "limit": limit + 1}
-        if after is not None:
-            values |= {f"after_{place}": value for place, value in enumerate(values_of(listing, after, order))}
-        rows = await self.connection.fetch_all(plan, values)
-        return page_of(rows, limit, listing, [column.key for column in order])
-
-    async def stream(self, **criteria: Any) -> AsyncIterator[E]:
-        """Yield all rows that are shown and meet the criteria, in the order of their key, from one snapshot."""
-        plan = _narrowed(stream_plan(self._model, shape_of(self._model, criteria)), self._kind)
-        async for row in self.connection.stream(plan, {**values_given(criteria), **self._moment()}):
-            yield row
+    def _seen(self, plan: Plan[Any]) -> Plan[Any]:
+        return _narrowed(plan, self._kind)
 
 
 @cache

@@ -21,6 +21,7 @@ from agentdb.criteria import (
     values_given,
 )
 from agentdb.engine.connection import Connection
+from agentdb.engine.plan import Plan
 from agentdb.engine.statements import by_key, insert_one, insert_or_update
 from agentdb.errors import BadInput, NotFound, ReadOnly, StaleVersion
 from agentdb.page import Page, cursor_of, values_of
@@ -140,13 +141,13 @@ class Repository(Generic[E]):
 
     async def exists(self, **criteria: Any) -> bool:
         """Tell whether any row meets the criteria."""
-        plan = exists_plan(self._model, shape_of(self._model, criteria))
-        return await self.connection.fetch_one(plan, values_given(criteria)) is not None
+        plan = self._seen(exists_plan(self._model, shape_of(self._model, criteria)))
+        return await self.connection.fetch_one(plan, {**values_given(criteria), **self._moment()}) is not None
 
     async def count(self, **criteria: Any) -> int:
         """Return how many rows meet the criteria."""
-        plan = count_plan(self._model, shape_of(self._model, criteria))
-        many: int | None = await self.connection.fetch_one(plan, values_given(criteria))
+        plan = self._seen(count_plan(self._model, shape_of(self._model, criteria)))
+        many: int | None = await self.connection.fetch_one(plan, {**values_given(criteria), **self._moment()})
         return many or 0
 
     async def page(
@@ -174,8 +175,8 @@ class Repository(Generic[E]):
         order = order_of(self._model, by)
         shape = shape_of(self._model, criteria)
         listing = f"{self.model.__tablename__}:{by}:{newest_first}:{shape}"
-        plan = page_plan(self._model, shape, by, newest_first, after is not None)
-        values = {**values_given(criteria), "limit": limit + 1}
+        plan = self._seen(page_plan(self._model, shape, by, newest_first, after is not None))
+        values = {**values_given(criteria), **self._moment(), "limit": limit + 1}
         if after is not None:
             places = values_of(listing, after, order)
             values |= {f"after_{place}": value for place, value in enumerate(places)}
@@ -184,8 +185,8 @@ class Repository(Generic[E]):
 
     async def stream(self, **criteria: Any) -> AsyncIterator[E]:
         """Yield all rows that meet the criteria, in the order of their key, from one snapshot."""
-        plan = stream_plan(self._model, shape_of(self._model, criteria))
-        async for row in self.connection.stream(plan, values_given(criteria)):
+        plan = self._seen(stream_plan(self._model, shape_of(self._model, criteria)))
+        async for row in self.connection.stream(plan, {**values_given(criteria), **self._moment()}):
             yield row
 
     def check_changes(self, values: Mapping[str, Any], on: Sequence[str] | None = None) -> None:
@@ -207,6 +208,14 @@ class Repository(Generic[E]):
                 raise BadInput(f"{table}.version counts itself; pass expected_version to compare it")
             if name in _FIXED or name in key_names(self._model):
                 raise BadInput(f"{table}.{name} never changes once a row is added; add another row")
+
+    def _seen(self, plan: Plan[Any]) -> Plan[Any]:
+        """Return a plan of many rows as it is run: here, of all."""
+        return plan
+
+    def _moment(self) -> dict[str, Any]:
+        """Return what `_seen` binds besides."""
+        return {}
 
     @property
     def _model(self) -> type[E]:

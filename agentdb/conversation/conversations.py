@@ -23,10 +23,11 @@ from agentdb.conversation.changing import (
 from agentdb.conversation.living import LIVE, missing
 from agentdb.conversation.models import Conversation
 from agentdb.engine.columns import of
+from agentdb.engine.plan import Plan
 from agentdb.errors import BadInput, Conflict, MissingReference, NotFound
 from agentdb.living import Living
 from agentdb.page import Page, values_of
-from agentdb.repository import Repository, capped, page_of
+from agentdb.repository import capped, page_of
 
 _conversations: Final[Table] = Conversation.__table__  # type: ignore[assignment]
 # Columns of which more is to be kept than their value, and what keeps it.
@@ -154,13 +155,13 @@ class Conversations(Living[Conversation]):
             constraint="fk_conversations__summary_message_id",
         )
 
-    async def exists(self, **criteria: Any) -> bool:
-        """Tell whether any conversation meets the criteria; deleted ones count, as their keys are taken."""
-        return await Repository.exists(self, **criteria)
+    def _seen(self, plan: Plan[Any]) -> Plan[Any]:
+        # Whether deleted ones are is for the criteria to say; `exists` knows of them all, as their keys are taken.
+        return plan
 
     async def count(self, **criteria: Any) -> int:
         """Return how many live conversations meet the criteria; deleted ones where these speak of ``deleted_at``."""
-        return await Repository.count(self, **_shown(criteria))
+        return await super().count(**_shown(criteria))
 
     async def page(
         self,
@@ -172,13 +173,11 @@ class Conversations(Living[Conversation]):
         **criteria: Any,
     ) -> Page[Conversation]:
         """Return a page of live conversations; of deleted ones where the criteria speak of ``deleted_at``."""
-        return await Repository.page(
-            self, by=by, newest_first=newest_first, limit=limit, after=after, **_shown(criteria)
-        )
+        return await super().page(by=by, newest_first=newest_first, limit=limit, after=after, **_shown(criteria))
 
     async def stream(self, **criteria: Any) -> AsyncIterator[Conversation]:
         """Yield all live conversations; deleted ones where the criteria speak of ``deleted_at``."""
-        async for conversation in Repository.stream(self, **_shown(criteria)):
+        async for conversation in super().stream(**_shown(criteria)):
             yield conversation
 
     async def newest(self, *, user_id: int, limit: int = 50, after: str | None = None) -> Page[Conversation]:
