@@ -12,6 +12,7 @@ from typing import Any, Final
 from sqlalchemy import Select, Table, bindparam, func, select, update
 
 from agentdb.criteria import beyond, delete_plan
+from agentdb.engine.asked import is_text
 from agentdb.engine.columns import of
 from agentdb.engine.connection import Script, count, every
 from agentdb.engine.plan import Plan
@@ -195,7 +196,7 @@ class Hosts(Assignments):
 
 
 def _check(name: str) -> None:
-    if not _NAME(name):
+    if not is_text(name) or not _NAME(name):
         raise BadInput(f"a host's name has 1 to 64 letters, digits, '_' and '-', not {name!r}")
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import Any
 
 import pytest
 
@@ -228,6 +229,7 @@ async def test_a_search_is_in_subjects_alone_or_in_what_was_put_away_when_asked(
     found = await mail.search(bob.id, "rose", include_archived=True, limit=2)
     rest = await mail.search(bob.id, "rose", include_archived=True, limit=2, after=found.next)
     assert _ids(found.items + rest.items) == [away.id, inside.id, titled.id]
-    for nothing in ("", "  ", "x" * 1_001):
+    wrong: list[Any] = ["", "  ", "x" * 1_001, 7, None]
+    for nothing in wrong:
         with pytest.raises(BadInput):
             await mail.search(bob.id, nothing)

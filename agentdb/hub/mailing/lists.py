@@ -11,6 +11,7 @@ from typing import Any, Final
 from sqlalchemy import and_, bindparam, exists, func, literal_column, or_, select, union
 from sqlalchemy.sql import ColumnElement, Select
 
+from agentdb.engine.asked import is_text
 from agentdb.engine.columns import of
 from agentdb.engine.folding import ESCAPE, containing
 from agentdb.engine.plan import Plan
@@ -155,7 +156,7 @@ def pattern_of(terms: str) -> str:
 
     Raises: BadInput for no phrase, or one that is too long.
     """
-    if not terms.strip():
+    if not is_text(terms) or not terms.strip():
         raise BadInput("nothing to search for; give at least one letter or digit")
     if len(terms) > LONGEST_TERMS:
         raise BadInput(f"a search is for at most {LONGEST_TERMS:,} characters, not {len(terms):,}")
