@@ -7,7 +7,7 @@ from typing import Any, Final
 from sqlalchemy import Column, MetaData, Table, event
 from sqlalchemy.orm import DeclarativeBase, Mapped
 
-from agentdb.engine.schema.ddl import carry_condition, keep_ids, number_changes
+from agentdb.engine.schema.ddl import carry_condition, keep_ids, number_changes, pass_over_absent
 from agentdb.types import Created, Updated
 
 NAMES: Final = {
@@ -32,6 +32,7 @@ class Entity(DeclarativeBase):
         table = cls.__dict__.get("__table__")
         if isinstance(table, Table):
             keep_ids(table)
+            pass_over_absent(table)
             if "tx" in table.c and issubclass(cls, Mutable):
                 number_changes(table)
 

@@ -76,7 +76,6 @@ from agentdb.hub.models.spending import (
     CostSource,
     LimitCovers,
     LimitPeriod,
-    ReservationCharge,
     SpendLimit,
 )
 from agentdb.integration.models import (
@@ -160,7 +159,6 @@ __all__ = [
     "Provider",
     "RecipientType",
     "RegistrationToken",
-    "ReservationCharge",
     "Resource",
     "Role",
     "RolePolicy",

@@ -89,7 +89,6 @@ MATRIX: Final[Mapping[str, Access]] = MappingProxyType(
         "cost_days": _access("hub", reads="gateway server supervisor"),
         "spend_limits": _access("server supervisor", gateway=_ROLLS, hub=_ROLLS),
         "cost_reservations": _access("gateway hub server supervisor"),
-        "reservation_charges": _access("gateway hub server supervisor"),
         # catalog: what an agent can be made of
         "providers": _access("seed", reads="gateway server cms hub supervisor worker"),
         "models": _access("seed", reads="gateway server cms hub supervisor worker"),

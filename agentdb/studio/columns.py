@@ -44,7 +44,7 @@ _COUNTED: Final[Mapping[str, frozenset[str]]] = MappingProxyType(
 )
 
 _OWN: Final = frozenset({"uuid", "version", "tx", "created_at", "updated_at", "updated"})
-_LEDGERS: Final = frozenset({"cost_days", "cost_reservations", "reservation_charges", "spend_limits", "context_log"})
+_LEDGERS: Final = frozenset({"cost_days", "cost_reservations", "spend_limits", "context_log"})
 
 
 def shown(table: Table) -> list[Column[Any]]:

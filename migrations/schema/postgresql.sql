@@ -58,7 +58,7 @@ UNIQUE (uuid)
 -- index agent_sessions.ix_agent_sessions__agent_id
 CREATE INDEX ix_agent_sessions__agent_id ON agent_sessions USING btree (agent_id)
 -- index agent_sessions.ix_agent_sessions__conversation_id
-CREATE INDEX ix_agent_sessions__conversation_id ON agent_sessions USING btree (conversation_id)
+CREATE INDEX ix_agent_sessions__conversation_id ON agent_sessions USING btree (conversation_id) WHERE (conversation_id IS NOT NULL)
 -- index agent_sessions.ix_agent_sessions__live
 CREATE INDEX ix_agent_sessions__live ON agent_sessions USING btree (last_active_at, id) WHERE (status = ANY (ARRAY['running'::text, 'paused'::text]))
 -- index agent_sessions.ix_agent_sessions__user_id_last_active_at_id
@@ -277,9 +277,9 @@ PRIMARY KEY (id)
 -- constraint agents.uq_agents__uuid
 UNIQUE (uuid)
 -- index agents.ix_agents__model_id
-CREATE INDEX ix_agents__model_id ON agents USING btree (model_id)
+CREATE INDEX ix_agents__model_id ON agents USING btree (model_id) WHERE (model_id IS NOT NULL)
 -- index agents.ix_agents__prompt_id
-CREATE INDEX ix_agents__prompt_id ON agents USING btree (prompt_id)
+CREATE INDEX ix_agents__prompt_id ON agents USING btree (prompt_id) WHERE (prompt_id IS NOT NULL)
 -- index agents.ix_agents__user_id_id
 CREATE INDEX ix_agents__user_id_id ON agents USING btree (user_id, id)
 
@@ -342,7 +342,7 @@ UNIQUE (uuid)
 -- index api_keys.ix_api_keys__expires_at
 CREATE INDEX ix_api_keys__expires_at ON api_keys USING btree (expires_at) WHERE (expires_at IS NOT NULL)
 -- index api_keys.ix_api_keys__provider_id
-CREATE INDEX ix_api_keys__provider_id ON api_keys USING btree (provider_id)
+CREATE INDEX ix_api_keys__provider_id ON api_keys USING btree (provider_id) WHERE (provider_id IS NOT NULL)
 -- index api_keys.ix_api_keys__user_id
 CREATE INDEX ix_api_keys__user_id ON api_keys USING btree (user_id)
 -- index api_keys.uq_api_keys__user_id_name
@@ -441,7 +441,7 @@ FOREIGN KEY (user_id) REFERENCES users(id) ON DELETE CASCADE
 -- constraint config_revisions.pk_config_revisions
 PRIMARY KEY (id)
 -- index config_revisions.ix_config_revisions__changed_by_id
-CREATE INDEX ix_config_revisions__changed_by_id ON config_revisions USING btree (changed_by_id)
+CREATE INDEX ix_config_revisions__changed_by_id ON config_revisions USING btree (changed_by_id) WHERE (changed_by_id IS NOT NULL)
 -- index config_revisions.ix_config_revisions__user_id_id
 CREATE INDEX ix_config_revisions__user_id_id ON config_revisions USING btree (user_id, id DESC)
 
@@ -482,9 +482,9 @@ FOREIGN KEY (run_session_id) REFERENCES run_session(id) ON DELETE CASCADE
 -- constraint context_log.pk_context_log
 PRIMARY KEY (id)
 -- index context_log.ix_context_log__attachment_id
-CREATE INDEX ix_context_log__attachment_id ON context_log USING btree (attachment_id)
+CREATE INDEX ix_context_log__attachment_id ON context_log USING btree (attachment_id) WHERE (attachment_id IS NOT NULL)
 -- index context_log.ix_context_log__host_id
-CREATE INDEX ix_context_log__host_id ON context_log USING btree (host_id)
+CREATE INDEX ix_context_log__host_id ON context_log USING btree (host_id) WHERE (host_id IS NOT NULL)
 -- index context_log.ix_context_log__run_session_id_id
 CREATE INDEX ix_context_log__run_session_id_id ON context_log USING btree (run_session_id, id)
 -- index context_log.ix_context_log__tx_id
@@ -539,11 +539,11 @@ UNIQUE (session_id)
 -- constraint conversations.uq_conversations__uuid
 UNIQUE (uuid)
 -- index conversations.ix_conversations__agent_id
-CREATE INDEX ix_conversations__agent_id ON conversations USING btree (agent_id)
+CREATE INDEX ix_conversations__agent_id ON conversations USING btree (agent_id) WHERE (agent_id IS NOT NULL)
 -- index conversations.ix_conversations__deleted_at_id
 CREATE INDEX ix_conversations__deleted_at_id ON conversations USING btree (deleted_at, id) WHERE (deleted_at IS NOT NULL)
 -- index conversations.ix_conversations__summary_message_id
-CREATE INDEX ix_conversations__summary_message_id ON conversations USING btree (summary_message_id)
+CREATE INDEX ix_conversations__summary_message_id ON conversations USING btree (summary_message_id) WHERE (summary_message_id IS NOT NULL)
 -- index conversations.ix_conversations__user_id_created_at_id
 CREATE INDEX ix_conversations__user_id_created_at_id ON conversations USING btree (user_id, created_at DESC, id DESC)
 -- index conversations.ix_conversations__user_id_deleted_at_id
@@ -592,9 +592,9 @@ PRIMARY KEY (id)
 -- constraint cost_days.uq_cost_days__day_user_id_model_source_agent_id
 UNIQUE (day, user_id, model, source, agent_id)
 -- index cost_days.ix_cost_days__agent_id
-CREATE INDEX ix_cost_days__agent_id ON cost_days USING btree (agent_id)
+CREATE INDEX ix_cost_days__agent_id ON cost_days USING btree (agent_id) WHERE (agent_id IS NOT NULL)
 -- index cost_days.ix_cost_days__user_id
-CREATE INDEX ix_cost_days__user_id ON cost_days USING btree (user_id)
+CREATE INDEX ix_cost_days__user_id ON cost_days USING btree (user_id) WHERE (user_id IS NOT NULL)
 
 -- table cost_reservations
 CREATE TABLE cost_reservations
@@ -608,6 +608,8 @@ timestamp with time zone DEFAULT now() NOT NULL
 timestamp with time zone NOT NULL
 -- column cost_reservations.id
 bigint GENERATED BY DEFAULT AS IDENTITY NOT NULL
+-- column cost_reservations.limit_ids
+jsonb DEFAULT '[]'::jsonb NOT NULL
 -- column cost_reservations.request_id
 character varying(255) COLLATE "C"
 -- column cost_reservations.settled_at
@@ -625,7 +627,7 @@ UNIQUE (request_id)
 -- index cost_reservations.ix_cost_reservations__open
 CREATE INDEX ix_cost_reservations__open ON cost_reservations USING btree (expires_at) WHERE (settled_at IS NULL)
 -- index cost_reservations.ix_cost_reservations__user_id
-CREATE INDEX ix_cost_reservations__user_id ON cost_reservations USING btree (user_id)
+CREATE INDEX ix_cost_reservations__user_id ON cost_reservations USING btree (user_id) WHERE (user_id IS NOT NULL)
 
 -- table costs
 CREATE TABLE costs
@@ -696,21 +698,21 @@ UNIQUE (request_id)
 -- index costs.ix_costs__agent_id_created_at
 CREATE INDEX ix_costs__agent_id_created_at ON costs USING btree (agent_id, created_at)
 -- index costs.ix_costs__corrects_id
-CREATE INDEX ix_costs__corrects_id ON costs USING btree (corrects_id)
+CREATE INDEX ix_costs__corrects_id ON costs USING btree (corrects_id) WHERE (corrects_id IS NOT NULL)
 -- index costs.ix_costs__created_at
 CREATE INDEX ix_costs__created_at ON costs USING btree (created_at)
 -- index costs.ix_costs__execution_id
-CREATE INDEX ix_costs__execution_id ON costs USING btree (execution_id)
+CREATE INDEX ix_costs__execution_id ON costs USING btree (execution_id) WHERE (execution_id IS NOT NULL)
 -- index costs.ix_costs__host_id
-CREATE INDEX ix_costs__host_id ON costs USING btree (host_id)
+CREATE INDEX ix_costs__host_id ON costs USING btree (host_id) WHERE (host_id IS NOT NULL)
 -- index costs.ix_costs__message_id
-CREATE INDEX ix_costs__message_id ON costs USING btree (message_id)
+CREATE INDEX ix_costs__message_id ON costs USING btree (message_id) WHERE (message_id IS NOT NULL)
 -- index costs.ix_costs__model_created_at
 CREATE INDEX ix_costs__model_created_at ON costs USING btree (model, created_at)
 -- index costs.ix_costs__model_id
-CREATE INDEX ix_costs__model_id ON costs USING btree (model_id)
+CREATE INDEX ix_costs__model_id ON costs USING btree (model_id) WHERE (model_id IS NOT NULL)
 -- index costs.ix_costs__run_session_id
-CREATE INDEX ix_costs__run_session_id ON costs USING btree (run_session_id)
+CREATE INDEX ix_costs__run_session_id ON costs USING btree (run_session_id) WHERE (run_session_id IS NOT NULL)
 -- index costs.ix_costs__user_id_created_at
 CREATE INDEX ix_costs__user_id_created_at ON costs USING btree (user_id, created_at)
 -- trigger costs.tr_costs__delete
@@ -871,7 +873,7 @@ UNIQUE (uuid)
 -- constraint executions.uq_executions__workflow_id_idempotency_key
 UNIQUE (workflow_id, idempotency_key)
 -- index executions.ix_executions__agent_id
-CREATE INDEX ix_executions__agent_id ON executions USING btree (agent_id)
+CREATE INDEX ix_executions__agent_id ON executions USING btree (agent_id) WHERE (agent_id IS NOT NULL)
 -- index executions.ix_executions__failed
 CREATE INDEX ix_executions__failed ON executions USING btree (queue, id) WHERE (status = 'failed'::text)
 -- index executions.ix_executions__finished
@@ -879,7 +881,7 @@ CREATE INDEX ix_executions__finished ON executions USING btree (completed_at) WH
 -- index executions.ix_executions__leased
 CREATE INDEX ix_executions__leased ON executions USING btree (lease_expires_at, queue) WHERE (status = 'running'::text)
 -- index executions.ix_executions__parent_execution_id
-CREATE INDEX ix_executions__parent_execution_id ON executions USING btree (parent_execution_id)
+CREATE INDEX ix_executions__parent_execution_id ON executions USING btree (parent_execution_id) WHERE (parent_execution_id IS NOT NULL)
 -- index executions.ix_executions__ready
 CREATE INDEX ix_executions__ready ON executions USING btree (queue, priority DESC, available_at, id) WHERE (status = 'pending'::text)
 -- index executions.ix_executions__user_id_queue_started_at
@@ -1159,9 +1161,9 @@ FOREIGN KEY (host_id) REFERENCES hosts(id) ON DELETE SET NULL
 -- constraint mail_messages.pk_mail_messages
 PRIMARY KEY (id)
 -- index mail_messages.ix_mail_messages__from_user_id
-CREATE INDEX ix_mail_messages__from_user_id ON mail_messages USING btree (from_user_id)
+CREATE INDEX ix_mail_messages__from_user_id ON mail_messages USING btree (from_user_id) WHERE (from_user_id IS NOT NULL)
 -- index mail_messages.ix_mail_messages__host_id
-CREATE INDEX ix_mail_messages__host_id ON mail_messages USING btree (host_id)
+CREATE INDEX ix_mail_messages__host_id ON mail_messages USING btree (host_id) WHERE (host_id IS NOT NULL)
 -- index mail_messages.ix_mail_messages__participants_digest_id
 CREATE INDEX ix_mail_messages__participants_digest_id ON mail_messages USING btree (participants_digest, id)
 
@@ -1261,7 +1263,7 @@ CREATE INDEX ix_memories__expires_at ON memories USING btree (expires_at)
 -- index memories.ix_memories__tags
 CREATE INDEX ix_memories__tags ON memories USING gin (tags)
 -- index memories.ix_memories__user_id
-CREATE INDEX ix_memories__user_id ON memories USING btree (user_id)
+CREATE INDEX ix_memories__user_id ON memories USING btree (user_id) WHERE (user_id IS NOT NULL)
 -- index memories.ix_memories__words
 CREATE INDEX ix_memories__words ON memories USING gin (agentdb_words(content))
 
@@ -1371,7 +1373,7 @@ PRIMARY KEY (id)
 -- constraint models.uq_models__key
 UNIQUE (key)
 -- index models.ix_models__provider_id
-CREATE INDEX ix_models__provider_id ON models USING btree (provider_id)
+CREATE INDEX ix_models__provider_id ON models USING btree (provider_id) WHERE (provider_id IS NOT NULL)
 -- index models.uq_models__type
 CREATE UNIQUE INDEX uq_models__type ON models USING btree (type) WHERE is_default
 
@@ -1502,25 +1504,6 @@ UNIQUE (token_hash)
 -- index registration_tokens.ix_registration_tokens__user_id
 CREATE INDEX ix_registration_tokens__user_id ON registration_tokens USING btree (user_id)
 
--- table reservation_charges
-CREATE TABLE reservation_charges
--- column reservation_charges.amount
-bigint NOT NULL
--- column reservation_charges.created_at
-timestamp with time zone DEFAULT now() NOT NULL
--- column reservation_charges.limit_id
-bigint NOT NULL
--- column reservation_charges.reservation_id
-bigint NOT NULL
--- constraint reservation_charges.fk_reservation_charges__limit_id
-FOREIGN KEY (limit_id) REFERENCES spend_limits(id) ON DELETE CASCADE
--- constraint reservation_charges.fk_reservation_charges__reservation_id
-FOREIGN KEY (reservation_id) REFERENCES cost_reservations(id) ON DELETE CASCADE
--- constraint reservation_charges.pk_reservation_charges
-PRIMARY KEY (reservation_id, limit_id)
--- index reservation_charges.ix_reservation_charges__limit_id
-CREATE INDEX ix_reservation_charges__limit_id ON reservation_charges USING btree (limit_id)
-
 -- table resources
 CREATE TABLE resources
 -- column resources.agent_id
@@ -1558,11 +1541,11 @@ FOREIGN KEY (user_id) REFERENCES users(id) ON DELETE CASCADE
 -- constraint resources.pk_resources
 PRIMARY KEY (id)
 -- index resources.ix_resources__agent_id
-CREATE INDEX ix_resources__agent_id ON resources USING btree (agent_id)
+CREATE INDEX ix_resources__agent_id ON resources USING btree (agent_id) WHERE (agent_id IS NOT NULL)
 -- index resources.ix_resources__conversation_id_id
 CREATE INDEX ix_resources__conversation_id_id ON resources USING btree (conversation_id, id)
 -- index resources.ix_resources__message_id
-CREATE INDEX ix_resources__message_id ON resources USING btree (message_id)
+CREATE INDEX ix_resources__message_id ON resources USING btree (message_id) WHERE (message_id IS NOT NULL)
 -- index resources.ix_resources__user_id_id
 CREATE INDEX ix_resources__user_id_id ON resources USING btree (user_id, id)
 
@@ -1879,7 +1862,7 @@ FOREIGN KEY (user_id) REFERENCES users(id) ON DELETE CASCADE
 -- constraint user_notifications.pk_user_notifications
 PRIMARY KEY (user_id)
 -- index user_notifications.ix_user_notifications__latest_host_id
-CREATE INDEX ix_user_notifications__latest_host_id ON user_notifications USING btree (latest_host_id)
+CREATE INDEX ix_user_notifications__latest_host_id ON user_notifications USING btree (latest_host_id) WHERE (latest_host_id IS NOT NULL)
 -- index user_notifications.ix_user_notifications__tx_user_id
 CREATE INDEX ix_user_notifications__tx_user_id ON user_notifications USING btree (tx, user_id)
 
@@ -1906,7 +1889,7 @@ PRIMARY KEY (id)
 -- constraint user_permissions.uq_user_permissions__user_id_permission
 UNIQUE (user_id, permission)
 -- index user_permissions.ix_user_permissions__granted_by
-CREATE INDEX ix_user_permissions__granted_by ON user_permissions USING btree (granted_by)
+CREATE INDEX ix_user_permissions__granted_by ON user_permissions USING btree (granted_by) WHERE (granted_by IS NOT NULL)
 -- index user_permissions.ix_user_permissions__permission_id
 CREATE INDEX ix_user_permissions__permission_id ON user_permissions USING btree (permission, id)
 
@@ -2014,11 +1997,11 @@ UNIQUE (username)
 -- constraint users.uq_users__uuid
 UNIQUE (uuid)
 -- index users.ix_users__agent_id
-CREATE INDEX ix_users__agent_id ON users USING btree (agent_id)
+CREATE INDEX ix_users__agent_id ON users USING btree (agent_id) WHERE (agent_id IS NOT NULL)
 -- index users.ix_users__lead_user_id
-CREATE INDEX ix_users__lead_user_id ON users USING btree (lead_user_id)
+CREATE INDEX ix_users__lead_user_id ON users USING btree (lead_user_id) WHERE (lead_user_id IS NOT NULL)
 -- index users.ix_users__role_id
-CREATE INDEX ix_users__role_id ON users USING btree (role_id)
+CREATE INDEX ix_users__role_id ON users USING btree (role_id) WHERE (role_id IS NOT NULL)
 
 -- table variables
 CREATE TABLE variables
@@ -2049,9 +2032,9 @@ FOREIGN KEY (updated_by) REFERENCES users(id) ON DELETE SET NULL
 -- constraint variables.pk_variables
 PRIMARY KEY (key)
 -- index variables.ix_variables__created_by
-CREATE INDEX ix_variables__created_by ON variables USING btree (created_by)
+CREATE INDEX ix_variables__created_by ON variables USING btree (created_by) WHERE (created_by IS NOT NULL)
 -- index variables.ix_variables__updated_by
-CREATE INDEX ix_variables__updated_by ON variables USING btree (updated_by)
+CREATE INDEX ix_variables__updated_by ON variables USING btree (updated_by) WHERE (updated_by IS NOT NULL)
 
 -- extension vector
 CREATE EXTENSION vector
@@ -2132,9 +2115,9 @@ PRIMARY KEY (id)
 -- constraint vectors.uq_vectors__collection_id_external_id
 UNIQUE (collection_id, external_id)
 -- index vectors.ix_vectors__collection_id
-CREATE INDEX ix_vectors__collection_id ON vectors USING btree (collection_id)
+CREATE INDEX ix_vectors__collection_id ON vectors USING btree (collection_id) WHERE (collection_id IS NOT NULL)
 -- index vectors.ix_vectors__conversation_id
-CREATE INDEX ix_vectors__conversation_id ON vectors USING btree (conversation_id)
+CREATE INDEX ix_vectors__conversation_id ON vectors USING btree (conversation_id) WHERE (conversation_id IS NOT NULL)
 -- index vectors.ix_vectors__metadata
 CREATE INDEX ix_vectors__metadata ON vectors USING gin (metadata)
 -- index vectors.ix_vectors__resource_id_order
@@ -2142,7 +2125,7 @@ CREATE INDEX ix_vectors__resource_id_order ON vectors USING btree (resource_id, 
 -- index vectors.ix_vectors__tags
 CREATE INDEX ix_vectors__tags ON vectors USING gin (tags)
 -- index vectors.ix_vectors__tool_id
-CREATE INDEX ix_vectors__tool_id ON vectors USING btree (tool_id)
+CREATE INDEX ix_vectors__tool_id ON vectors USING btree (tool_id) WHERE (tool_id IS NOT NULL)
 -- trigger vectors.tr_vectors__fits
 CREATE TRIGGER tr_vectors__fits BEFORE INSERT OR UPDATE OF collection_id, embedding ON vectors FOR EACH ROW WHEN (((new.embedding IS NOT NULL) AND (new.collection_id IS NOT NULL))) EXECUTE FUNCTION agentdb_vector_fits()
 

@@ -72,7 +72,7 @@ UNIQUE (uuid)
 -- index agent_sessions.ix_agent_sessions__agent_id
 CREATE INDEX ix_agent_sessions__agent_id ON agent_sessions (agent_id)
 -- index agent_sessions.ix_agent_sessions__conversation_id
-CREATE INDEX ix_agent_sessions__conversation_id ON agent_sessions (conversation_id)
+CREATE INDEX ix_agent_sessions__conversation_id ON agent_sessions (conversation_id) WHERE conversation_id IS NOT NULL
 -- index agent_sessions.ix_agent_sessions__live
 CREATE INDEX ix_agent_sessions__live ON agent_sessions (last_active_at, id) WHERE status IN ('running', 'paused')
 -- index agent_sessions.ix_agent_sessions__user_id_last_active_at_id
@@ -152,9 +152,9 @@ FOREIGN KEY(user_id) REFERENCES users (id) ON DELETE CASCADE
 -- constraint agents.uq_agents__uuid
 UNIQUE (uuid)
 -- index agents.ix_agents__model_id
-CREATE INDEX ix_agents__model_id ON agents (model_id)
+CREATE INDEX ix_agents__model_id ON agents (model_id) WHERE model_id IS NOT NULL
 -- index agents.ix_agents__prompt_id
-CREATE INDEX ix_agents__prompt_id ON agents (prompt_id)
+CREATE INDEX ix_agents__prompt_id ON agents (prompt_id) WHERE prompt_id IS NOT NULL
 -- index agents.ix_agents__user_id_id
 CREATE INDEX ix_agents__user_id_id ON agents (user_id, id)
 
@@ -231,7 +231,7 @@ UNIQUE (uuid)
 -- index api_keys.ix_api_keys__expires_at
 CREATE INDEX ix_api_keys__expires_at ON api_keys (expires_at) WHERE expires_at IS NOT NULL
 -- index api_keys.ix_api_keys__provider_id
-CREATE INDEX ix_api_keys__provider_id ON api_keys (provider_id)
+CREATE INDEX ix_api_keys__provider_id ON api_keys (provider_id) WHERE provider_id IS NOT NULL
 -- index api_keys.ix_api_keys__user_id
 CREATE INDEX ix_api_keys__user_id ON api_keys (user_id)
 -- index api_keys.uq_api_keys__user_id_name
@@ -340,7 +340,7 @@ FOREIGN KEY(changed_by_id) REFERENCES users (id) ON DELETE SET NULL
 -- constraint config_revisions.fk_config_revisions__user_id
 FOREIGN KEY(user_id) REFERENCES users (id) ON DELETE CASCADE
 -- index config_revisions.ix_config_revisions__changed_by_id
-CREATE INDEX ix_config_revisions__changed_by_id ON config_revisions (changed_by_id)
+CREATE INDEX ix_config_revisions__changed_by_id ON config_revisions (changed_by_id) WHERE changed_by_id IS NOT NULL
 -- index config_revisions.ix_config_revisions__user_id_id
 CREATE INDEX ix_config_revisions__user_id_id ON config_revisions (user_id, id DESC)
 
@@ -379,9 +379,9 @@ FOREIGN KEY(host_id) REFERENCES hosts (id) ON DELETE SET NULL
 -- constraint context_log.fk_context_log__run_session_id
 FOREIGN KEY(run_session_id) REFERENCES run_session (id) ON DELETE CASCADE
 -- index context_log.ix_context_log__attachment_id
-CREATE INDEX ix_context_log__attachment_id ON context_log (attachment_id)
+CREATE INDEX ix_context_log__attachment_id ON context_log (attachment_id) WHERE attachment_id IS NOT NULL
 -- index context_log.ix_context_log__host_id
-CREATE INDEX ix_context_log__host_id ON context_log (host_id)
+CREATE INDEX ix_context_log__host_id ON context_log (host_id) WHERE host_id IS NOT NULL
 -- index context_log.ix_context_log__run_session_id_id
 CREATE INDEX ix_context_log__run_session_id_id ON context_log (run_session_id, id)
 -- index context_log.ix_context_log__tx_id
@@ -442,11 +442,11 @@ UNIQUE (session_id)
 -- constraint conversations.uq_conversations__uuid
 UNIQUE (uuid)
 -- index conversations.ix_conversations__agent_id
-CREATE INDEX ix_conversations__agent_id ON conversations (agent_id)
+CREATE INDEX ix_conversations__agent_id ON conversations (agent_id) WHERE agent_id IS NOT NULL
 -- index conversations.ix_conversations__deleted_at_id
 CREATE INDEX ix_conversations__deleted_at_id ON conversations (deleted_at, id) WHERE deleted_at IS NOT NULL
 -- index conversations.ix_conversations__summary_message_id
-CREATE INDEX ix_conversations__summary_message_id ON conversations (summary_message_id)
+CREATE INDEX ix_conversations__summary_message_id ON conversations (summary_message_id) WHERE summary_message_id IS NOT NULL
 -- index conversations.ix_conversations__user_id_created_at_id
 CREATE INDEX ix_conversations__user_id_created_at_id ON conversations (user_id, created_at DESC, id DESC)
 -- index conversations.ix_conversations__user_id_deleted_at_id
@@ -495,9 +495,9 @@ FOREIGN KEY(user_id) REFERENCES users (id) ON DELETE SET NULL
 -- constraint cost_days.uq_cost_days__day_user_id_model_source_agent_id
 UNIQUE (day, user_id, model, source, agent_id)
 -- index cost_days.ix_cost_days__agent_id
-CREATE INDEX ix_cost_days__agent_id ON cost_days (agent_id)
+CREATE INDEX ix_cost_days__agent_id ON cost_days (agent_id) WHERE agent_id IS NOT NULL
 -- index cost_days.ix_cost_days__user_id
-CREATE INDEX ix_cost_days__user_id ON cost_days (user_id)
+CREATE INDEX ix_cost_days__user_id ON cost_days (user_id) WHERE user_id IS NOT NULL
 
 -- table cost_reservations
 CREATE TABLE cost_reservations STRICT
@@ -511,6 +511,8 @@ TEXT DEFAULT (strftime('%Y-%m-%dT%H:%M:%f000+00:00', 'now')) NOT NULL
 TEXT NOT NULL
 -- column cost_reservations.id
 INTEGER NOT NULL PRIMARY KEY AUTOINCREMENT
+-- column cost_reservations.limit_ids
+TEXT DEFAULT '[]' NOT NULL
 -- column cost_reservations.request_id
 TEXT
 -- column cost_reservations.settled_at
@@ -519,6 +521,8 @@ TEXT
 TEXT DEFAULT (strftime('%Y-%m-%dT%H:%M:%f000+00:00', 'now')) NOT NULL
 -- column cost_reservations.user_id
 INTEGER
+-- constraint cost_reservations.ck_cost_reservations__limit_ids
+CHECK (json_valid(limit_ids))
 -- constraint cost_reservations.ck_cost_reservations__request_id
 CHECK (request_id IS NULL OR length(request_id) <= 255)
 -- constraint cost_reservations.fk_cost_reservations__user_id
@@ -528,7 +532,7 @@ UNIQUE (request_id)
 -- index cost_reservations.ix_cost_reservations__open
 CREATE INDEX ix_cost_reservations__open ON cost_reservations (expires_at) WHERE settled_at IS NULL
 -- index cost_reservations.ix_cost_reservations__user_id
-CREATE INDEX ix_cost_reservations__user_id ON cost_reservations (user_id)
+CREATE INDEX ix_cost_reservations__user_id ON cost_reservations (user_id) WHERE user_id IS NOT NULL
 
 -- table costs
 CREATE TABLE costs STRICT
@@ -603,21 +607,21 @@ UNIQUE (request_id)
 -- index costs.ix_costs__agent_id_created_at
 CREATE INDEX ix_costs__agent_id_created_at ON costs (agent_id, created_at)
 -- index costs.ix_costs__corrects_id
-CREATE INDEX ix_costs__corrects_id ON costs (corrects_id)
+CREATE INDEX ix_costs__corrects_id ON costs (corrects_id) WHERE corrects_id IS NOT NULL
 -- index costs.ix_costs__created_at
 CREATE INDEX ix_costs__created_at ON costs (created_at)
 -- index costs.ix_costs__execution_id
-CREATE INDEX ix_costs__execution_id ON costs (execution_id)
+CREATE INDEX ix_costs__execution_id ON costs (execution_id) WHERE execution_id IS NOT NULL
 -- index costs.ix_costs__host_id
-CREATE INDEX ix_costs__host_id ON costs (host_id)
+CREATE INDEX ix_costs__host_id ON costs (host_id) WHERE host_id IS NOT NULL
 -- index costs.ix_costs__message_id
-CREATE INDEX ix_costs__message_id ON costs (message_id)
+CREATE INDEX ix_costs__message_id ON costs (message_id) WHERE message_id IS NOT NULL
 -- index costs.ix_costs__model_created_at
 CREATE INDEX ix_costs__model_created_at ON costs (model, created_at)
 -- index costs.ix_costs__model_id
-CREATE INDEX ix_costs__model_id ON costs (model_id)
+CREATE INDEX ix_costs__model_id ON costs (model_id) WHERE model_id IS NOT NULL
 -- index costs.ix_costs__run_session_id
-CREATE INDEX ix_costs__run_session_id ON costs (run_session_id)
+CREATE INDEX ix_costs__run_session_id ON costs (run_session_id) WHERE run_session_id IS NOT NULL
 -- index costs.ix_costs__user_id_created_at
 CREATE INDEX ix_costs__user_id_created_at ON costs (user_id, created_at)
 -- trigger costs.tr_costs__delete
@@ -798,7 +802,7 @@ UNIQUE (uuid)
 -- constraint executions.uq_executions__workflow_id_idempotency_key
 UNIQUE (workflow_id, idempotency_key)
 -- index executions.ix_executions__agent_id
-CREATE INDEX ix_executions__agent_id ON executions (agent_id)
+CREATE INDEX ix_executions__agent_id ON executions (agent_id) WHERE agent_id IS NOT NULL
 -- index executions.ix_executions__failed
 CREATE INDEX ix_executions__failed ON executions (queue, id) WHERE status = 'failed'
 -- index executions.ix_executions__finished
@@ -806,7 +810,7 @@ CREATE INDEX ix_executions__finished ON executions (completed_at) WHERE complete
 -- index executions.ix_executions__leased
 CREATE INDEX ix_executions__leased ON executions (lease_expires_at, queue) WHERE status = 'running'
 -- index executions.ix_executions__parent_execution_id
-CREATE INDEX ix_executions__parent_execution_id ON executions (parent_execution_id)
+CREATE INDEX ix_executions__parent_execution_id ON executions (parent_execution_id) WHERE parent_execution_id IS NOT NULL
 -- index executions.ix_executions__ready
 CREATE INDEX ix_executions__ready ON executions (queue, priority DESC, available_at, id) WHERE status = 'pending'
 -- index executions.ix_executions__user_id_queue_started_at
@@ -1130,9 +1134,9 @@ FOREIGN KEY(from_user_id) REFERENCES users (id) ON DELETE SET NULL
 -- constraint mail_messages.fk_mail_messages__host_id
 FOREIGN KEY(host_id) REFERENCES hosts (id) ON DELETE SET NULL
 -- index mail_messages.ix_mail_messages__from_user_id
-CREATE INDEX ix_mail_messages__from_user_id ON mail_messages (from_user_id)
+CREATE INDEX ix_mail_messages__from_user_id ON mail_messages (from_user_id) WHERE from_user_id IS NOT NULL
 -- index mail_messages.ix_mail_messages__host_id
-CREATE INDEX ix_mail_messages__host_id ON mail_messages (host_id)
+CREATE INDEX ix_mail_messages__host_id ON mail_messages (host_id) WHERE host_id IS NOT NULL
 -- index mail_messages.ix_mail_messages__participants_digest_id
 CREATE INDEX ix_mail_messages__participants_digest_id ON mail_messages (participants_digest, id)
 
@@ -1242,7 +1246,7 @@ CREATE INDEX ix_memories__agent_id_created_at_id ON memories (agent_id, created_
 -- index memories.ix_memories__expires_at
 CREATE INDEX ix_memories__expires_at ON memories (expires_at)
 -- index memories.ix_memories__user_id
-CREATE INDEX ix_memories__user_id ON memories (user_id)
+CREATE INDEX ix_memories__user_id ON memories (user_id) WHERE user_id IS NOT NULL
 -- trigger memories.tr_memories__words_delete
 CREATE TRIGGER tr_memories__words_delete AFTER DELETE ON memories BEGIN INSERT INTO memories_words (memories_words, rowid, words) VALUES ('delete', OLD.id, substr(OLD.content, 1, 200000)); END
 -- trigger memories.tr_memories__words_insert
@@ -1390,7 +1394,7 @@ FOREIGN KEY(provider_id) REFERENCES providers (id) ON DELETE SET NULL
 -- constraint models.uq_models__key
 UNIQUE ("key")
 -- index models.ix_models__provider_id
-CREATE INDEX ix_models__provider_id ON models (provider_id)
+CREATE INDEX ix_models__provider_id ON models (provider_id) WHERE provider_id IS NOT NULL
 -- index models.uq_models__type
 CREATE UNIQUE INDEX uq_models__type ON models (type) WHERE is_default
 
@@ -1533,25 +1537,6 @@ UNIQUE (token_hash)
 -- index registration_tokens.ix_registration_tokens__user_id
 CREATE INDEX ix_registration_tokens__user_id ON registration_tokens (user_id)
 
--- table reservation_charges
-CREATE TABLE reservation_charges STRICT
--- column reservation_charges.amount
-INTEGER NOT NULL
--- column reservation_charges.created_at
-TEXT DEFAULT (strftime('%Y-%m-%dT%H:%M:%f000+00:00', 'now')) NOT NULL
--- column reservation_charges.limit_id
-INTEGER NOT NULL
--- column reservation_charges.reservation_id
-INTEGER NOT NULL
--- constraint reservation_charges.fk_reservation_charges__limit_id
-FOREIGN KEY(limit_id) REFERENCES spend_limits (id) ON DELETE CASCADE
--- constraint reservation_charges.fk_reservation_charges__reservation_id
-FOREIGN KEY(reservation_id) REFERENCES cost_reservations (id) ON DELETE CASCADE
--- constraint reservation_charges.pk_reservation_charges
-PRIMARY KEY (reservation_id, limit_id)
--- index reservation_charges.ix_reservation_charges__limit_id
-CREATE INDEX ix_reservation_charges__limit_id ON reservation_charges (limit_id)
-
 -- table resources
 CREATE TABLE resources STRICT
 -- column resources.agent_id
@@ -1593,11 +1578,11 @@ FOREIGN KEY(message_id) REFERENCES messages (id) ON DELETE SET NULL
 -- constraint resources.fk_resources__user_id
 FOREIGN KEY(user_id) REFERENCES users (id) ON DELETE CASCADE
 -- index resources.ix_resources__agent_id
-CREATE INDEX ix_resources__agent_id ON resources (agent_id)
+CREATE INDEX ix_resources__agent_id ON resources (agent_id) WHERE agent_id IS NOT NULL
 -- index resources.ix_resources__conversation_id_id
 CREATE INDEX ix_resources__conversation_id_id ON resources (conversation_id, id)
 -- index resources.ix_resources__message_id
-CREATE INDEX ix_resources__message_id ON resources (message_id)
+CREATE INDEX ix_resources__message_id ON resources (message_id) WHERE message_id IS NOT NULL
 -- index resources.ix_resources__user_id_id
 CREATE INDEX ix_resources__user_id_id ON resources (user_id, id)
 
@@ -1930,7 +1915,7 @@ FOREIGN KEY(user_id) REFERENCES users (id) ON DELETE CASCADE
 -- constraint user_notifications.pk_user_notifications
 PRIMARY KEY (user_id)
 -- index user_notifications.ix_user_notifications__latest_host_id
-CREATE INDEX ix_user_notifications__latest_host_id ON user_notifications (latest_host_id)
+CREATE INDEX ix_user_notifications__latest_host_id ON user_notifications (latest_host_id) WHERE latest_host_id IS NOT NULL
 -- index user_notifications.ix_user_notifications__tx_user_id
 CREATE INDEX ix_user_notifications__tx_user_id ON user_notifications (tx, user_id)
 -- trigger user_notifications.tr_user_notifications__keep_number
@@ -1961,7 +1946,7 @@ FOREIGN KEY(user_id) REFERENCES users (id) ON DELETE CASCADE
 -- constraint user_permissions.uq_user_permissions__user_id_permission
 UNIQUE (user_id, permission)
 -- index user_permissions.ix_user_permissions__granted_by
-CREATE INDEX ix_user_permissions__granted_by ON user_permissions (granted_by)
+CREATE INDEX ix_user_permissions__granted_by ON user_permissions (granted_by) WHERE granted_by IS NOT NULL
 -- index user_permissions.ix_user_permissions__permission_id
 CREATE INDEX ix_user_permissions__permission_id ON user_permissions (permission, id)
 
@@ -2079,11 +2064,11 @@ UNIQUE (username)
 -- constraint users.uq_users__uuid
 UNIQUE (uuid)
 -- index users.ix_users__agent_id
-CREATE INDEX ix_users__agent_id ON users (agent_id)
+CREATE INDEX ix_users__agent_id ON users (agent_id) WHERE agent_id IS NOT NULL
 -- index users.ix_users__lead_user_id
-CREATE INDEX ix_users__lead_user_id ON users (lead_user_id)
+CREATE INDEX ix_users__lead_user_id ON users (lead_user_id) WHERE lead_user_id IS NOT NULL
 -- index users.ix_users__role_id
-CREATE INDEX ix_users__role_id ON users (role_id)
+CREATE INDEX ix_users__role_id ON users (role_id) WHERE role_id IS NOT NULL
 
 -- table variables
 CREATE TABLE variables STRICT
@@ -2120,9 +2105,9 @@ FOREIGN KEY(updated_by) REFERENCES users (id) ON DELETE SET NULL
 -- constraint variables.pk_variables
 PRIMARY KEY ("key")
 -- index variables.ix_variables__created_by
-CREATE INDEX ix_variables__created_by ON variables (created_by)
+CREATE INDEX ix_variables__created_by ON variables (created_by) WHERE created_by IS NOT NULL
 -- index variables.ix_variables__updated_by
-CREATE INDEX ix_variables__updated_by ON variables (updated_by)
+CREATE INDEX ix_variables__updated_by ON variables (updated_by) WHERE updated_by IS NOT NULL
 
 -- table vector_collections
 CREATE TABLE vector_collections STRICT
@@ -2206,15 +2191,15 @@ FOREIGN KEY(tool_id) REFERENCES tools (id) ON DELETE SET NULL
 -- constraint vectors.uq_vectors__collection_id_external_id
 UNIQUE (collection_id, external_id)
 -- index vectors.ix_vectors__collection_id
-CREATE INDEX ix_vectors__collection_id ON vectors (collection_id)
+CREATE INDEX ix_vectors__collection_id ON vectors (collection_id) WHERE collection_id IS NOT NULL
 -- index vectors.ix_vectors__collection_id_tags
 CREATE INDEX ix_vectors__collection_id_tags ON vectors (collection_id, tags)
 -- index vectors.ix_vectors__conversation_id
-CREATE INDEX ix_vectors__conversation_id ON vectors (conversation_id)
+CREATE INDEX ix_vectors__conversation_id ON vectors (conversation_id) WHERE conversation_id IS NOT NULL
 -- index vectors.ix_vectors__resource_id_order
 CREATE INDEX ix_vectors__resource_id_order ON vectors (resource_id, "order")
 -- index vectors.ix_vectors__tool_id
-CREATE INDEX ix_vectors__tool_id ON vectors (tool_id)
+CREATE INDEX ix_vectors__tool_id ON vectors (tool_id) WHERE tool_id IS NOT NULL
 -- trigger vectors.tr_vectors__count_delete
 CREATE TRIGGER tr_vectors__count_delete AFTER DELETE ON vectors WHEN OLD.collection_id IS NOT NULL BEGIN UPDATE vector_collections SET revision = revision + 1 WHERE id = OLD.collection_id; END
 -- trigger vectors.tr_vectors__count_insert

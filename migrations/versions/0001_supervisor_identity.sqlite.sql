@@ -95,11 +95,11 @@ CREATE TABLE users (
     CONSTRAINT ck_users__runtime_key_hash CHECK (runtime_key_hash IS NULL OR length(runtime_key_hash) <= 64)
 ) STRICT;
 
-CREATE INDEX ix_users__agent_id ON users (agent_id);
+CREATE INDEX ix_users__agent_id ON users (agent_id) WHERE agent_id IS NOT NULL;
 
-CREATE INDEX ix_users__lead_user_id ON users (lead_user_id);
+CREATE INDEX ix_users__lead_user_id ON users (lead_user_id) WHERE lead_user_id IS NOT NULL;
 
-CREATE INDEX ix_users__role_id ON users (role_id);
+CREATE INDEX ix_users__role_id ON users (role_id) WHERE role_id IS NOT NULL;
 
 -- A permission given to one user.
 CREATE TABLE user_permissions (
@@ -115,7 +115,7 @@ CREATE TABLE user_permissions (
     CONSTRAINT fk_user_permissions__granted_by FOREIGN KEY(granted_by) REFERENCES users (id) ON DELETE SET NULL
 ) STRICT;
 
-CREATE INDEX ix_user_permissions__granted_by ON user_permissions (granted_by);
+CREATE INDEX ix_user_permissions__granted_by ON user_permissions (granted_by) WHERE granted_by IS NOT NULL;
 
 CREATE INDEX ix_user_permissions__permission_id ON user_permissions (permission, id);
 
@@ -220,7 +220,7 @@ CREATE TABLE api_keys (
 
 CREATE INDEX ix_api_keys__expires_at ON api_keys (expires_at) WHERE expires_at IS NOT NULL;
 
-CREATE INDEX ix_api_keys__provider_id ON api_keys (provider_id);
+CREATE INDEX ix_api_keys__provider_id ON api_keys (provider_id) WHERE provider_id IS NOT NULL;
 
 CREATE INDEX ix_api_keys__user_id ON api_keys (user_id);
 

@@ -46,7 +46,7 @@ CREATE TABLE user_notifications (
     CONSTRAINT fk_user_notifications__latest_host_id FOREIGN KEY(latest_host_id) REFERENCES hosts (id) ON DELETE SET NULL
 );
 
-CREATE INDEX ix_user_notifications__latest_host_id ON user_notifications (latest_host_id);
+CREATE INDEX ix_user_notifications__latest_host_id ON user_notifications (latest_host_id) WHERE latest_host_id IS NOT NULL;
 
 CREATE INDEX ix_user_notifications__tx_user_id ON user_notifications (tx, user_id);
 
@@ -108,9 +108,9 @@ CREATE TABLE mail_messages (
     CONSTRAINT ck_mail_messages__kind CHECK (kind IN ('mail', 'chat'))
 );
 
-CREATE INDEX ix_mail_messages__from_user_id ON mail_messages (from_user_id);
+CREATE INDEX ix_mail_messages__from_user_id ON mail_messages (from_user_id) WHERE from_user_id IS NOT NULL;
 
-CREATE INDEX ix_mail_messages__host_id ON mail_messages (host_id);
+CREATE INDEX ix_mail_messages__host_id ON mail_messages (host_id) WHERE host_id IS NOT NULL;
 
 CREATE INDEX ix_mail_messages__participants_digest_id ON mail_messages (participants_digest, id);
 
@@ -194,9 +194,9 @@ CREATE TABLE context_log (
     CONSTRAINT fk_context_log__attachment_id FOREIGN KEY(attachment_id) REFERENCES attachments (id) ON DELETE SET NULL
 );
 
-CREATE INDEX ix_context_log__attachment_id ON context_log (attachment_id);
+CREATE INDEX ix_context_log__attachment_id ON context_log (attachment_id) WHERE attachment_id IS NOT NULL;
 
-CREATE INDEX ix_context_log__host_id ON context_log (host_id);
+CREATE INDEX ix_context_log__host_id ON context_log (host_id) WHERE host_id IS NOT NULL;
 
 CREATE INDEX ix_context_log__run_session_id_id ON context_log (run_session_id, id);
 
@@ -226,7 +226,7 @@ CREATE TABLE config_revisions (
     CONSTRAINT fk_config_revisions__changed_by_id FOREIGN KEY(changed_by_id) REFERENCES users (id) ON DELETE SET NULL
 );
 
-CREATE INDEX ix_config_revisions__changed_by_id ON config_revisions (changed_by_id);
+CREATE INDEX ix_config_revisions__changed_by_id ON config_revisions (changed_by_id) WHERE changed_by_id IS NOT NULL;
 
 CREATE INDEX ix_config_revisions__user_id_id ON config_revisions (user_id, id DESC);
 
@@ -247,9 +247,9 @@ CREATE TABLE variables (
     CONSTRAINT fk_variables__updated_by FOREIGN KEY(updated_by) REFERENCES users (id) ON DELETE SET NULL
 );
 
-CREATE INDEX ix_variables__created_by ON variables (created_by);
+CREATE INDEX ix_variables__created_by ON variables (created_by) WHERE created_by IS NOT NULL;
 
-CREATE INDEX ix_variables__updated_by ON variables (updated_by);
+CREATE INDEX ix_variables__updated_by ON variables (updated_by) WHERE updated_by IS NOT NULL;
 
 -- A row of the one ledger of spending, whoever charged: never changed, removed by retention only.
 CREATE TABLE costs (
@@ -285,21 +285,21 @@ CREATE TABLE costs (
 
 CREATE INDEX ix_costs__agent_id_created_at ON costs (agent_id, created_at);
 
-CREATE INDEX ix_costs__corrects_id ON costs (corrects_id);
+CREATE INDEX ix_costs__corrects_id ON costs (corrects_id) WHERE corrects_id IS NOT NULL;
 
 CREATE INDEX ix_costs__created_at ON costs (created_at);
 
-CREATE INDEX ix_costs__execution_id ON costs (execution_id);
+CREATE INDEX ix_costs__execution_id ON costs (execution_id) WHERE execution_id IS NOT NULL;
 
-CREATE INDEX ix_costs__host_id ON costs (host_id);
+CREATE INDEX ix_costs__host_id ON costs (host_id) WHERE host_id IS NOT NULL;
 
-CREATE INDEX ix_costs__message_id ON costs (message_id);
+CREATE INDEX ix_costs__message_id ON costs (message_id) WHERE message_id IS NOT NULL;
 
 CREATE INDEX ix_costs__model_created_at ON costs (model, created_at);
 
-CREATE INDEX ix_costs__model_id ON costs (model_id);
+CREATE INDEX ix_costs__model_id ON costs (model_id) WHERE model_id IS NOT NULL;
 
-CREATE INDEX ix_costs__run_session_id ON costs (run_session_id);
+CREATE INDEX ix_costs__run_session_id ON costs (run_session_id) WHERE run_session_id IS NOT NULL;
 
 CREATE INDEX ix_costs__user_id_created_at ON costs (user_id, created_at);
 
@@ -348,6 +348,7 @@ CREATE TABLE cost_reservations (
     expires_at TIMESTAMP WITH TIME ZONE NOT NULL,
     settled_at TIMESTAMP WITH TIME ZONE,
     cost_id BIGINT,
+    limit_ids JSONB DEFAULT '[]' NOT NULL,
     created_at TIMESTAMP WITH TIME ZONE DEFAULT now() NOT NULL,
     updated_at TIMESTAMP WITH TIME ZONE DEFAULT now() NOT NULL,
     CONSTRAINT pk_cost_reservations PRIMARY KEY (id),
@@ -357,20 +358,7 @@ CREATE TABLE cost_reservations (
 
 CREATE INDEX ix_cost_reservations__open ON cost_reservations (expires_at) WHERE settled_at IS NULL;
 
-CREATE INDEX ix_cost_reservations__user_id ON cost_reservations (user_id);
-
--- What a reservation took of one limit: exactly that is given back.
-CREATE TABLE reservation_charges (
-    reservation_id BIGINT NOT NULL,
-    limit_id BIGINT NOT NULL,
-    amount BIGINT NOT NULL,
-    created_at TIMESTAMP WITH TIME ZONE DEFAULT now() NOT NULL,
-    CONSTRAINT pk_reservation_charges PRIMARY KEY (reservation_id, limit_id),
-    CONSTRAINT fk_reservation_charges__reservation_id FOREIGN KEY(reservation_id) REFERENCES cost_reservations (id) ON DELETE CASCADE,
-    CONSTRAINT fk_reservation_charges__limit_id FOREIGN KEY(limit_id) REFERENCES spend_limits (id) ON DELETE CASCADE
-);
-
-CREATE INDEX ix_reservation_charges__limit_id ON reservation_charges (limit_id);
+CREATE INDEX ix_cost_reservations__user_id ON cost_reservations (user_id) WHERE user_id IS NOT NULL;
 
 -- What retention folded out of the ledger, for one UTC day.
 CREATE TABLE cost_days (
@@ -394,6 +382,6 @@ CREATE TABLE cost_days (
     CONSTRAINT ck_cost_days__source CHECK (source IN ('console', 'write_protection', 'compact', 'lynx', 'look', 'listen', 'genimg', 'websearch', 'chat', 'embedding', 'execution', 'other'))
 );
 
-CREATE INDEX ix_cost_days__agent_id ON cost_days (agent_id);
+CREATE INDEX ix_cost_days__agent_id ON cost_days (agent_id) WHERE agent_id IS NOT NULL;
 
-CREATE INDEX ix_cost_days__user_id ON cost_days (user_id);
+CREATE INDEX ix_cost_days__user_id ON cost_days (user_id) WHERE user_id IS NOT NULL;

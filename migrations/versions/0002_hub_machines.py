@@ -25,7 +25,6 @@ TABLES = (
     "costs",
     "spend_limits",
     "cost_reservations",
-    "reservation_charges",
     "cost_days",
 )
 

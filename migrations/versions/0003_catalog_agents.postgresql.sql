@@ -50,7 +50,7 @@ CREATE TABLE models (
     CONSTRAINT ck_models__type CHECK (type IN ('llm', 'image', 'embedding', 'audio', 'rerank', 'moderation', 'other'))
 );
 
-CREATE INDEX ix_models__provider_id ON models (provider_id);
+CREATE INDEX ix_models__provider_id ON models (provider_id) WHERE provider_id IS NOT NULL;
 
 CREATE UNIQUE INDEX uq_models__type ON models (type) WHERE is_default;
 
@@ -112,9 +112,9 @@ CREATE TABLE agents (
     CONSTRAINT fk_agents__model_id FOREIGN KEY(model_id) REFERENCES models (id) ON DELETE SET NULL
 );
 
-CREATE INDEX ix_agents__model_id ON agents (model_id);
+CREATE INDEX ix_agents__model_id ON agents (model_id) WHERE model_id IS NOT NULL;
 
-CREATE INDEX ix_agents__prompt_id ON agents (prompt_id);
+CREATE INDEX ix_agents__prompt_id ON agents (prompt_id) WHERE prompt_id IS NOT NULL;
 
 CREATE INDEX ix_agents__user_id_id ON agents (user_id, id);
 

@@ -23,11 +23,11 @@ CREATE TABLE conversations (
     CONSTRAINT fk_conversations__agent_id FOREIGN KEY(agent_id) REFERENCES agents (id) ON DELETE SET NULL
 );
 
-CREATE INDEX ix_conversations__agent_id ON conversations (agent_id);
+CREATE INDEX ix_conversations__agent_id ON conversations (agent_id) WHERE agent_id IS NOT NULL;
 
 CREATE INDEX ix_conversations__deleted_at_id ON conversations (deleted_at, id) WHERE deleted_at IS NOT NULL;
 
-CREATE INDEX ix_conversations__summary_message_id ON conversations (summary_message_id);
+CREATE INDEX ix_conversations__summary_message_id ON conversations (summary_message_id) WHERE summary_message_id IS NOT NULL;
 
 CREATE INDEX ix_conversations__user_id_created_at_id ON conversations (user_id, created_at DESC, id DESC);
 
@@ -79,11 +79,11 @@ CREATE TABLE resources (
     CONSTRAINT fk_resources__message_id FOREIGN KEY(message_id) REFERENCES messages (id) ON DELETE SET NULL
 );
 
-CREATE INDEX ix_resources__agent_id ON resources (agent_id);
+CREATE INDEX ix_resources__agent_id ON resources (agent_id) WHERE agent_id IS NOT NULL;
 
 CREATE INDEX ix_resources__conversation_id_id ON resources (conversation_id, id);
 
-CREATE INDEX ix_resources__message_id ON resources (message_id);
+CREATE INDEX ix_resources__message_id ON resources (message_id) WHERE message_id IS NOT NULL;
 
 CREATE INDEX ix_resources__user_id_id ON resources (user_id, id);
 

@@ -41,9 +41,9 @@ CREATE TABLE vectors (
     CONSTRAINT fk_vectors__tool_id FOREIGN KEY(tool_id) REFERENCES tools (id) ON DELETE SET NULL
 );
 
-CREATE INDEX ix_vectors__collection_id ON vectors (collection_id);
+CREATE INDEX ix_vectors__collection_id ON vectors (collection_id) WHERE collection_id IS NOT NULL;
 
-CREATE INDEX ix_vectors__conversation_id ON vectors (conversation_id);
+CREATE INDEX ix_vectors__conversation_id ON vectors (conversation_id) WHERE conversation_id IS NOT NULL;
 
 CREATE INDEX ix_vectors__metadata ON vectors USING gin (metadata);
 
@@ -51,7 +51,7 @@ CREATE INDEX ix_vectors__resource_id_order ON vectors (resource_id, "order");
 
 CREATE INDEX ix_vectors__tags ON vectors USING gin (tags);
 
-CREATE INDEX ix_vectors__tool_id ON vectors (tool_id);
+CREATE INDEX ix_vectors__tool_id ON vectors (tool_id) WHERE tool_id IS NOT NULL;
 
 CREATE TRIGGER tr_vectors__fits BEFORE INSERT OR UPDATE OF collection_id, embedding ON vectors FOR EACH ROW WHEN (NEW.embedding IS NOT NULL AND NEW.collection_id IS NOT NULL) EXECUTE FUNCTION agentdb_vector_fits();
 
@@ -84,7 +84,7 @@ CREATE INDEX ix_memories__expires_at ON memories (expires_at);
 
 CREATE INDEX ix_memories__tags ON memories USING gin (tags);
 
-CREATE INDEX ix_memories__user_id ON memories (user_id);
+CREATE INDEX ix_memories__user_id ON memories (user_id) WHERE user_id IS NOT NULL;
 
 CREATE INDEX ix_memories__words ON memories USING gin (agentdb_words(content));
 

@@ -44,15 +44,15 @@ CREATE TABLE vectors (
     CONSTRAINT ck_vectors__metadata CHECK (json_valid(metadata))
 ) STRICT;
 
-CREATE INDEX ix_vectors__collection_id ON vectors (collection_id);
+CREATE INDEX ix_vectors__collection_id ON vectors (collection_id) WHERE collection_id IS NOT NULL;
 
 CREATE INDEX ix_vectors__collection_id_tags ON vectors (collection_id, tags);
 
-CREATE INDEX ix_vectors__conversation_id ON vectors (conversation_id);
+CREATE INDEX ix_vectors__conversation_id ON vectors (conversation_id) WHERE conversation_id IS NOT NULL;
 
 CREATE INDEX ix_vectors__resource_id_order ON vectors (resource_id, "order");
 
-CREATE INDEX ix_vectors__tool_id ON vectors (tool_id);
+CREATE INDEX ix_vectors__tool_id ON vectors (tool_id) WHERE tool_id IS NOT NULL;
 
 CREATE TRIGGER tr_vectors__fits_insert BEFORE INSERT ON vectors WHEN length(NEW.embedding) <> 4 * (SELECT dimension FROM vector_collections WHERE id = NEW.collection_id) BEGIN SELECT RAISE(ABORT, 'constraint failed: ck_vectors__embedding'); END;
 
@@ -94,7 +94,7 @@ CREATE INDEX ix_memories__agent_id_created_at_id ON memories (agent_id, created_
 
 CREATE INDEX ix_memories__expires_at ON memories (expires_at);
 
-CREATE INDEX ix_memories__user_id ON memories (user_id);
+CREATE INDEX ix_memories__user_id ON memories (user_id) WHERE user_id IS NOT NULL;
 
 CREATE VIEW memories_text AS SELECT id, substr(content, 1, 200000) AS words FROM memories;
 

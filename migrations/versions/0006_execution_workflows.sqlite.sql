@@ -79,7 +79,7 @@ CREATE TABLE executions (
     CONSTRAINT fk_executions__parent_execution_id FOREIGN KEY(parent_execution_id) REFERENCES executions (id) ON DELETE SET NULL
 ) STRICT;
 
-CREATE INDEX ix_executions__agent_id ON executions (agent_id);
+CREATE INDEX ix_executions__agent_id ON executions (agent_id) WHERE agent_id IS NOT NULL;
 
 CREATE INDEX ix_executions__failed ON executions (queue, id) WHERE status = 'failed';
 
@@ -87,7 +87,7 @@ CREATE INDEX ix_executions__finished ON executions (completed_at) WHERE complete
 
 CREATE INDEX ix_executions__leased ON executions (lease_expires_at, queue) WHERE status = 'running';
 
-CREATE INDEX ix_executions__parent_execution_id ON executions (parent_execution_id);
+CREATE INDEX ix_executions__parent_execution_id ON executions (parent_execution_id) WHERE parent_execution_id IS NOT NULL;
 
 CREATE INDEX ix_executions__ready ON executions (queue, priority DESC, available_at, id) WHERE status = 'pending';
 
@@ -194,7 +194,7 @@ CREATE TABLE agent_sessions (
 
 CREATE INDEX ix_agent_sessions__agent_id ON agent_sessions (agent_id);
 
-CREATE INDEX ix_agent_sessions__conversation_id ON agent_sessions (conversation_id);
+CREATE INDEX ix_agent_sessions__conversation_id ON agent_sessions (conversation_id) WHERE conversation_id IS NOT NULL;
 
 CREATE INDEX ix_agent_sessions__live ON agent_sessions (last_active_at, id) WHERE status IN ('running', 'paused');
 

@@ -23,7 +23,6 @@ from agentdb.models import (
     MailAttachment,
     MailMessage,
     MailRecipient,
-    ReservationCharge,
     Run,
     RunSession,
     SpendLimit,
@@ -120,7 +119,7 @@ async def _lived(db: Database) -> tuple[User, User, RunSession]:
             ]
         )
         await unit.session.flush()
-        unit.session.add(ReservationCharge(reservation_id=reservation.id, limit_id=limit.id, amount=Decimal(1)))
+        reservation.limit_ids = [limit.id]
         sent = await _mail(unit, user, other, host_id, "sent")
         unit.session.add(MailAttachment(message_id=sent.id, attachment_id=attachment.id))
         await _mail(unit, other, user, host_id, "received")
@@ -137,8 +136,7 @@ async def test_a_user_goes_with_what_is_theirs_and_others_keep_what_they_got(db:
     for model in (Run, RunSession, UserHost, UserNotification, ConfigRevision):
         assert await count(db, model) == await count(db, model, model.user_id == other.id) == 1
     assert await count(db, ContextLog) == 2
-    for gone in (SpendLimit, ReservationCharge):
-        assert await count(db, gone) == 0
+    assert await count(db, SpendLimit) == 0
     # What is set aside counts in the limits of others until it is settled or overdue.
     assert await count(db, CostReservation, CostReservation.user_id.is_(None)) == await count(db, CostReservation) == 1
     assert (await db.supervisor.users.get(led.id)).lead_user_id is None

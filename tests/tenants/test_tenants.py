@@ -237,6 +237,5 @@ def test_what_looks_beyond_a_scope_says_why() -> None:
         "permissions.administrators",
         "permissions.administrators: lock",
         "permissions.can",
-        "reservations.take",
         "variables.sensitive",
     }

@@ -42,6 +42,21 @@ def keep_ids(table: Table) -> None:
     table.dialect_options["sqlite"]["strict"] = True
 
 
+def pass_over_absent(table: Table) -> None:
+    """Leave rows that refer to nothing out of the index of a reference: nobody looks for them by it.
+
+    Most rows of a ledger or a log leave most references empty, and are then spared an entry in each of these indexes.
+    Both databases take such an index for ``column = ?``, also for what they do by themselves when the other row goes.
+    """
+    for index in table.indexes:
+        (column, *others) = index.columns or (None,)
+        if column is None or others or index.unique or not (column.nullable and column.foreign_keys):
+            continue
+        for database in ("postgresql", "sqlite"):
+            if index.dialect_options[database]["where"] is None:
+                index.dialect_options[database]["where"] = text(f"{_quote(column.name)} IS NOT NULL")
+
+
 def only_characters(column: str, characters: str, name: str) -> tuple[CheckConstraint, CheckConstraint]:
     """Return the CHECKs that a text is not empty and has only the characters of a class, such as ``A-Za-z0-9_-``."""
     return (

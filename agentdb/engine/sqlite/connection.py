@@ -36,6 +36,7 @@ CACHE_KIB: Final = 64 * 1024
 # Of the write-ahead log, before it is folded into the file: the same few pages are written again and again, and each
 # folding waits for the disk twice. With four times SQLite's own measure a queue is drained 14 % faster.
 PAGES_LOGGED: Final = 4_000
+ENDING_SECONDS: Final = 0.001  # that the loop stands still for a thread which ends, at most, before it turns again
 STEPS_BETWEEN_LOOKS: Final = 50_000  # of SQLite's virtual machine: a few milliseconds
 
 
@@ -147,7 +148,9 @@ class SQLiteConnection:
 
 async def _ended(driver: aiosqlite.Connection) -> None:
     """Wait for the end of a thread that was told to stop: it answers into the loop, which may be closed right after."""
-    while driver._thread.is_alive():  # noqa: SLF001, ASYNC110 (at once; a thread that joins it would take far longer)
+    while (thread := driver._thread).is_alive():  # noqa: SLF001
+        # A loop that only turns keeps the interpreter's lock from the thread that has but to end: milliseconds of it.
+        thread.join(ENDING_SECONDS)
         await asyncio.sleep(0)
 
 

@@ -7,11 +7,12 @@ from datetime import datetime
 from decimal import Decimal
 from typing import Any, Final
 
-from sqlalchemy import BigInteger, Table, and_, bindparam, case, cast, func, insert, literal, or_, select, update
+from sqlalchemy import BigInteger, Table, and_, bindparam, case, cast, func, literal, or_, select, update
 from sqlalchemy.sql import ColumnElement
 
 from agentdb.engine.columns import of
 from agentdb.engine.connection import Script, count, each, every, one
+from agentdb.engine.containing import appended
 from agentdb.engine.locking import lockers_wait, writers_wait
 from agentdb.engine.plan import Plan
 from agentdb.engine.quantities import MoneyType, WholeType
@@ -22,12 +23,11 @@ from agentdb.hub.ledger.applied import COLUMNS, Applied, counted_plan
 from agentdb.hub.ledger.standing import resumed, suspended
 from agentdb.hub.ledger.sums import LAST, Scope, led_by, total_plan
 from agentdb.hub.ledger.windows import window
-from agentdb.hub.models.spending import Cost, CostReservation, LimitCovers, ReservationCharge, SpendLimit
+from agentdb.hub.models.spending import Cost, CostReservation, LimitCovers, SpendLimit
 
 _limits: Final[Table] = SpendLimit.__table__  # type: ignore[assignment]
 _costs: Final[Table] = Cost.__table__  # type: ignore[assignment]
 _reservations: Final[Table] = CostReservation.__table__  # type: ignore[assignment]
-_charges: Final[Table] = ReservationCharge.__table__  # type: ignore[assignment]
 
 _WHOLE: Final = "a limit just set counts what retention has folded, and all whom its user leads"
 
@@ -43,22 +43,21 @@ class Suspension:
     reason: str
 
 
-def _adopt_plan(scope: Scope) -> Plan[None]:
-    """Let a new limit hold what those it covers have reserved already."""
+def _open_plans(scope: Scope) -> tuple[Plan[None], Plan[SpendLimit]]:
+    """Let a new limit count what those it covers have reserved already: in their rows, and in its own."""
     of_whom = bindparam("of", type_=WholeType())
-    whose: list[ColumnElement[bool]] = []
+    condition: list[ColumnElement[bool]] = [_reservations.c.settled_at.is_(None)]
     if scope == "user_id":
-        whose = [_reservations.c.user_id == of_whom]
+        condition.append(_reservations.c.user_id == of_whom)
     elif scope == "led_by":
-        whose = [_reservations.c.user_id.in_(led_by(of_whom))]
-    rows = select(
-        _reservations.c.id, of(_charges.c.limit_id), _reservations.c.amount, of(_charges.c.created_at, "now")
-    ).where(_reservations.c.settled_at.is_(None), *whose)
-    keys = ["reservation_id", "limit_id", "amount", "created_at"]
-    return beyond_tenant(
-        Plan[None](insert(_charges).from_select(keys, rows, include_defaults=False), name="limits.set: adopt"),
-        _WHOLE,
-        own=("of",),
+        condition.append(_reservations.c.user_id.in_(led_by(of_whom)))
+    limit_id = of(_limits.c.id, "limit_id")
+    adopt = update(_reservations).where(*condition).values(limit_ids=appended(_reservations.c.limit_ids, limit_id))
+    held = select(cast(func.coalesce(func.sum(_reservations.c.amount), 0), BigInteger)).where(*condition)
+    hold = update(_limits).where(_limits.c.id == limit_id).values(reserved=held.scalar_subquery()).returning(_limits)
+    return (
+        beyond_tenant(Plan[None](adopt, name="limits.set: adopt"), _WHOLE, own=("of",)),
+        beyond_tenant(Plan[SpendLimit](hold, name="limits.set: reserved", rows=SpendLimit), _WHOLE, own=("of",)),
     )
 
 
@@ -122,22 +121,7 @@ RESET: Final = Plan[SpendLimit](
     rows=SpendLimit,
 )
 _SPENT: Final = {scope: beyond_tenant(total_plan(scope), _WHOLE, own=("of",)) for scope in (None, "user_id", "led_by")}
-_ADOPTED: Final = {scope: _adopt_plan(scope) for scope in (None, "user_id", "led_by")}
-_HOLDS: Final = beyond_tenant(
-    Plan[SpendLimit](
-        update(_limits)
-        .where(_limits.c.id == of(_limits.c.id, "limit_id"))
-        .values(
-            reserved=select(cast(func.coalesce(func.sum(_charges.c.amount), 0), BigInteger))
-            .where(_charges.c.limit_id == of(_limits.c.id, "limit_id"))
-            .scalar_subquery()
-        )
-        .returning(_limits),
-        name="limits.set: reserved",
-        rows=SpendLimit,
-    ),
-    _WHOLE,
-)
+_OPEN: Final = {scope: _open_plans(scope) for scope in (None, "user_id", "led_by")}
 STANDING: Final = counted_plan("limits.standing", locking=False)
 
 
@@ -179,8 +163,9 @@ def set_limit(whose: str, words: dict[str, Any], values: dict[str, Any], now: da
     if before is None:
         stored = yield from one(insert_one(SpendLimit), **words, **becomes)
         if stored is not None:
-            yield from count(_ADOPTED[scope], limit_id=stored.id, now=now, **asked)
-            stored = yield from one(_HOLDS, limit_id=stored.id)
+            adopt, hold = _OPEN[scope]
+            yield from count(adopt, limit_id=stored.id, **asked)
+            stored = yield from one(hold, limit_id=stored.id, **asked)
     else:
         changes = {f"new_{key}": value for key, value in becomes.items()}
         stored = yield from one(_CHANGE, limit_id=before.id, now=now, **changes)

@@ -8,22 +8,19 @@ from datetime import datetime
 from decimal import Decimal
 from typing import Any, Final
 
-from sqlalchemy import Table, insert, select
+from sqlalchemy import Table, select
 
-from agentdb.engine.columns import bound_columns
 from agentdb.engine.connection import Script, Shared, each, every, one
 from agentdb.engine.functions import among
 from agentdb.engine.locking import writing_begins
-from agentdb.engine.plan import Plan, Together
-from agentdb.engine.scoping.beyond import beyond_tenant
-from agentdb.engine.statements import given_arrays, insert_once, insert_one
+from agentdb.engine.plan import Plan
+from agentdb.engine.statements import insert_once, insert_one
 from agentdb.errors import AgentDBError, BudgetExceeded, Conflict
 from agentdb.hub.ledger.applied import Applied, Counted, locked
 from agentdb.hub.ledger.standing import dollars, whose
-from agentdb.hub.models.spending import CostReservation, ReservationCharge
+from agentdb.hub.models.spending import CostReservation
 
 _reservations: Final[Table] = CostReservation.__table__  # type: ignore[assignment]
-_charges: Final[Table] = ReservationCharge.__table__  # type: ignore[assignment]
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,24 +40,6 @@ _BY_REQUESTS: Final = Plan[CostReservation](
     name="reservations.by_requests",
     rows=CostReservation,
 )
-
-
-def _take_plan() -> Plan[None]:
-    """Store what reservations took of which limit; nobody asks for the rows."""
-    columns = bound_columns(_charges)
-    keys = [column.key for column in columns]
-    given = given_arrays(**{column.key: column.type for column in columns})
-    together = insert(_charges).from_select(keys, select(*(given.c[key] for key in keys)), include_defaults=False)
-    taken: Plan[None] = Plan(
-        insert(_charges),
-        name="reservations.take",
-        columns=keys,
-        together=Together(together.returning(*_charges.primary_key.columns), in_order=True),
-    )
-    return beyond_tenant(taken, "a reservation that was just made counts in limits of leads and of the installation")
-
-
-_TAKE: Final = _take_plan()
 
 
 def _reserve(wishes: Sequence[Wish], now: datetime) -> Script[list[CostReservation | AgentDBError]]:
@@ -103,7 +82,7 @@ def _known(wishes: Sequence[Wish]) -> Script[dict[str | None, CostReservation]]:
 def _store(
     wishes: Sequence[Wish], granted: Mapping[int, Sequence[Applied]], counted: Counted
 ) -> Script[dict[int, CostReservation]]:
-    """Store the reservations that were granted, with what each took of which limit."""
+    """Store the reservations that were granted, each with the limits it counts in."""
     made: dict[int, CostReservation] = {}
     for plan, places in (
         (insert_one(CostReservation), [place for place in granted if wishes[place].request_id is None]),
@@ -112,29 +91,22 @@ def _store(
             [place for place in granted if wishes[place].request_id is not None],
         ),
     ):
-        rows = yield from each(plan, [_columns(wishes[place]) for place in places])
+        rows = yield from each(plan, [_columns(wishes[place], granted[place]) for place in places])
         for place, row in zip(places, rows, strict=True):
             if row is not None:
                 made[place] = row
             else:  # somebody else was first with this request
                 counted.reserve(granted[place], -wishes[place].amount)
-    yield from each(
-        _TAKE,
-        [
-            {"reservation_id": row.id, "limit_id": limit.id, "amount": row.amount}
-            for place, row in made.items()
-            for limit in granted[place]
-        ],
-    )
     return made
 
 
-def _columns(wish: Wish) -> dict[str, Any]:
+def _columns(wish: Wish, limits: Sequence[Applied]) -> dict[str, Any]:
     return {
         "user_id": wish.user_id,
         "amount": wish.amount,
         "request_id": wish.request_id,
         "expires_at": wish.expires_at,
+        "limit_ids": [limit.id for limit in limits],
     }
 
 

@@ -21,11 +21,10 @@ from agentdb.errors import AgentDBError, InvalidTransition, NotFound
 from agentdb.hub.ledger.applied import locked
 from agentdb.hub.ledger.charging import Charged, charge
 from agentdb.hub.ledger.standing import Standing, standing_of
-from agentdb.hub.models.spending import Cost, CostReservation, ReservationCharge
+from agentdb.hub.models.spending import Cost, CostReservation
 
 _costs: Final[Table] = Cost.__table__  # type: ignore[assignment]
 _reservations: Final[Table] = CostReservation.__table__  # type: ignore[assignment]
-_charges: Final[Table] = ReservationCharge.__table__  # type: ignore[assignment]
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,13 +41,6 @@ class Bill:
 
     reservation_id: int
     entry: Mapping[str, Any]
-
-
-@dataclass(frozen=True, slots=True)
-class _Share:
-    reservation_id: int
-    limit_id: int
-    amount: Decimal
 
 
 _LOCKED: Final = Plan[CostReservation](
@@ -70,13 +62,6 @@ _OVERDUE: Final = Plan[CostReservation](
     rows=CostReservation,
 )
 _COSTS: Final = Plan[Cost](select(Cost).where(among(_costs.c.id, "ids")), name="reservations.costs", rows=Cost)
-_SHARES: Final = Plan[_Share](
-    select(_charges.c.reservation_id, _charges.c.limit_id, _charges.c.amount).where(
-        among(_charges.c.reservation_id, "ids")
-    ),
-    name="reservations.shares",
-    rows=_Share,
-)
 
 
 def _close_plan() -> Plan[int]:
@@ -107,9 +92,8 @@ def _settle(bills: Sequence[Bill], now: datetime) -> Script[list[Settlement | Ag
     reservations = {row.id: row for row in rows}
     # Of several bills for one reservation the first is charged.
     due = {bill.reservation_id: bill for bill in reversed(bills) if _is_due(reservations.get(bill.reservation_id))}
-    shares = yield from every(_SHARES, ids=sorted(id_ for id_ in due if reservations[id_].settled_at is None))
     entries = [_entry(reservations[id_], bill) for id_, bill in due.items()]
-    charged = yield from charge(entries, now, _returns(shares))
+    charged = yield from charge(entries, now, _returns(reservations[id_] for id_ in due))
     outcome = {id_: _charged(answer) for id_, answer in zip(due, charged, strict=True)}
     yield from _close(((id_, answer.cost.id) for id_, answer in outcome.items()), now)
     return (yield from _settlements(bills, reservations, outcome))
@@ -164,10 +148,13 @@ def _unknown(reservation_id: int) -> NotFound:
     return NotFound(f"there is no reservation {reservation_id}")
 
 
-def _returns(shares: Iterable[_Share]) -> dict[int, Decimal]:
+def _returns(reservations: Iterable[CostReservation]) -> dict[int, Decimal]:
+    """Return what locked reservations give back to limits, by the limit's id; nothing where that was done before."""
     returns: defaultdict[int, Decimal] = defaultdict(Decimal)
-    for share in shares:
-        returns[share.limit_id] += share.amount
+    for reservation in reservations:
+        if reservation.settled_at is None:
+            for limit_id in reservation.limit_ids:
+                returns[limit_id] += reservation.amount
     return returns
 
 
@@ -176,16 +163,15 @@ def _close(outcome: Iterable[tuple[int, int | None]], now: datetime) -> Script[N
     yield from each(_CLOSE, calls)
 
 
-def _give_back(ids: Sequence[int], now: datetime) -> Script[None]:
+def _give_back(reservations: Sequence[CostReservation], now: datetime) -> Script[None]:
     """Give back what locked reservations took, and close them."""
-    shares = yield from every(_SHARES, ids=ids)
-    returns = _returns(shares)
+    returns = _returns(reservations)
     counted = yield from locked((), now, returns)
     for limit_id, amount in returns.items():
         if limit_id in counted.limits:
             counted.reserve([counted.limits[limit_id]], -amount)
     yield from counted.keep()
-    yield from _close(((id_, None) for id_ in ids), now)
+    yield from _close(((reservation.id, None) for reservation in reservations), now)
 
 
 def release(reservation_id: int, now: datetime) -> Script[None]:
@@ -196,14 +182,14 @@ def release(reservation_id: int, now: datetime) -> Script[None]:
     if rows[0].cost_id is not None:
         raise InvalidTransition(f"reservation {reservation_id} was settled; correct its cost {rows[0].cost_id}")
     if rows[0].settled_at is None:
-        yield from _give_back([reservation_id], now)
+        yield from _give_back(rows, now)
 
 
 def expire(limit: int, now: datetime) -> Script[int]:
     """Within a script: give back what is overdue, and return how many reservations that were."""
     rows = yield from every(_OVERDUE, now=now, limit=limit)
     if rows:
-        yield from _give_back(sorted(row.id for row in rows), now)
+        yield from _give_back(rows, now)
     return len(rows)
 
 

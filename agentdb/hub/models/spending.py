@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from decimal import Decimal
 from enum import StrEnum, auto
+from typing import Any
 
 from sqlalchemy import CheckConstraint, Index, UniqueConstraint
-from sqlalchemy.orm import Mapped, relationship
+from sqlalchemy.orm import Mapped
 
 from agentdb.base import Entity, Mutable
 from agentdb.engine.schema.ddl import Deletes, append_only, partial_index
@@ -23,6 +24,7 @@ from agentdb.types import (
     Whole,
     choice,
     flag,
+    json,
     money,
     ref,
     whole,
@@ -162,24 +164,8 @@ class CostReservation(Mutable, Entity):
     expires_at: Mapped[Moment]
     settled_at: Mapped[Moment | None]  # or given back: then it became no cost
     cost_id: Mapped[Whole | None]  # the row of the ledger it became, which retention may have folded since
-
-    charges: Mapped[list[ReservationCharge]] = relationship(
-        back_populates="reservation", lazy="raise", passive_deletes="all"
-    )
-
-
-class ReservationCharge(Entity):
-    """What a reservation took of one limit: exactly that is given back."""
-
-    __tablename__ = "reservation_charges"
-    __owner__ = Owner.via("reservation_id", "cost_reservations")
-
-    reservation_id: Mapped[int] = ref("cost_reservations.id", CASCADE, index=False, primary_key=True)
-    limit_id: Mapped[int] = ref("spend_limits.id", CASCADE, primary_key=True)
-    amount: Mapped[Money]
-
-    reservation: Mapped[CostReservation] = relationship(back_populates="charges", lazy="raise")
-    limit: Mapped[SpendLimit] = relationship(lazy="raise")
+    # It counts in these, and exactly these get it back. One that was removed since is owed nothing; no id comes twice.
+    limit_ids: Mapped[Any] = json(list)
 
 
 class CostDay(Mutable, Entity):

@@ -181,7 +181,6 @@ RULES: Final[Mapping[str, Rule | Kept]] = MappingProxyType(
         "variables": Kept("a variable goes when it is removed"),
         "schema_version": Kept("it is one row, which says what the schema is"),
         "spend_limits": Kept("a limit goes when it is removed"),
-        "reservation_charges": Kept("it goes with its reservation; name cost_reservations"),
         "providers": _CATALOG,
         "models": _CATALOG,
         "prompts": _CATALOG,
