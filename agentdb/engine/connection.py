@@ -86,10 +86,14 @@ class Shared(Generic[C, R]):
     ``script`` takes the calls and the present moment, and returns for each call its answer, or the error that is its
     own and that leaves nothing of it behind. An error it raises is nobody's in particular: each call is then made
     alone.
+
+    ``locks`` names what its scripts lock. Kinds that lock the same take turns, each with all who wait for it: at once,
+    they would only wait for one another, and in small batches.
     """
 
     name: str
     script: Callable[[Sequence[C], datetime], Script[Sequence[R | AgentDBError]]]
+    locks: str
 
     def of(self, calls: Sequence[C], now: datetime) -> Work[Sequence[R | AgentDBError]]:
         """Return the script for these calls, to be made as often as it has to run."""

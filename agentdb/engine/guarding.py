@@ -173,7 +173,7 @@ class GuardedEngine(_Guard):
         guarded = self._shared.get(shared)
         if guarded is None:
             guarded = self._shared[shared] = Shared(
-                shared.name, lambda calls, now: self._script(shared.script(calls, now))
+                shared.name, lambda calls, now: self._script(shared.script(calls, now)), shared.locks
             )
         answer: R = await self._behind.share(guarded, call)
         return answer

@@ -27,7 +27,7 @@ class Undone(Exception):
     """A batch has certainly stored nothing: its members may be run again, each alone."""
 
 
-PATIENCE_SECONDS: Final = 0.05
+PATIENCE_SECONDS: Final = 0.05  # of those whose locks are mostly different ones
 
 
 class Joiner(Generic[A, R]):
@@ -41,20 +41,22 @@ class Joiner(Generic[A, R]):
         lanes: how many batches may be in flight at once.
         most: how many calls make a full batch.
         most_alone: how many members of failed batches run alone at once.
-        patient: whether callers wait as long as it takes; otherwise another lane opens for those who have waited
-            a moment, so that a call that waits for a lock holds up no stranger; at most as many again.
+        patience: seconds after which another lane opens for those who still wait, so that a call that waits for a
+            lock holds up no stranger; at most as many again. None: callers wait as long as it takes.
+        alike: returns the one object that calls of a batch have in common; others wait for theirs. None: all may.
         observing: who is told how long calls wait.
         queue: what they are told it is called.
     """
 
     __slots__ = (
+        "_alike",
         "_alone",
         "_busy",
         "_idle",
         "_lanes",
         "_most",
         "_observing",
-        "_patient",
+        "_patience",
         "_queue",
         "_relief",
         "_room",
@@ -71,7 +73,8 @@ class Joiner(Generic[A, R]):
         lanes: int,
         most: int,
         most_alone: int,
-        patient: bool,
+        patience: float | None,
+        alike: Callable[[A], object] | None = None,
         observing: Observing | None = None,
         queue: str = "",
     ) -> None:
@@ -79,7 +82,8 @@ class Joiner(Generic[A, R]):
         self._together = together
         self._lanes = lanes
         self._most = most
-        self._patient = patient
+        self._patience = patience
+        self._alike = alike
         self._observing = observing or Observing()
         self._queue = queue
         self._room = asyncio.Semaphore(most_alone)
@@ -99,9 +103,13 @@ class Joiner(Generic[A, R]):
                 self._next()
         future: asyncio.Future[R] = asyncio.get_running_loop().create_future()
         self._waiting.append((call, future, self._observing.waiting(self._queue)))
-        if self._relief is None and not self._patient:
-            self._relief = asyncio.get_running_loop().call_later(PATIENCE_SECONDS, self._relieve, self._waiting[0][1])
+        self._expect_relief()
         return await future
+
+    def _expect_relief(self) -> None:
+        if self._relief is None and self._patience is not None:
+            loop = asyncio.get_running_loop()
+            self._relief = loop.call_later(self._patience, self._relieve, self._waiting[0][1])
 
     def _relieve(self, first: asyncio.Future[R]) -> None:
         """Open another lane when the caller who waited longest still does."""
@@ -110,8 +118,7 @@ class Joiner(Generic[A, R]):
             self._busy += 1
             self._next()
         if self._waiting:
-            loop = asyncio.get_running_loop()
-            self._relief = loop.call_later(PATIENCE_SECONDS, self._relieve, self._waiting[0][1])
+            self._expect_relief()
 
     def _next(self) -> None:
         """Give a lane that has become free to those who wait."""
@@ -141,13 +148,18 @@ class Joiner(Generic[A, R]):
 
     def _take(self) -> list[Waiter[A, R]]:
         batch: list[Waiter[A, R]] = []
+        others: list[Waiter[A, R]] = []
         while self._waiting and len(batch) < self._most:
             waiter = self._waiting.popleft()
             gone = waiter[1].done()
+            if batch and self._alike is not None and self._alike(waiter[0]) is not self._alike(batch[0][0]):
+                others.append(waiter)
+                continue
             if not gone:  # a caller that was cancelled while it waited has left no trace
                 batch.append(waiter)
             if waiter[2] is not None:
                 waiter[2].ended("CancelledError" if gone else None)
+        self._waiting.extendleft(reversed(others))
         return batch
 
     async def _answer(self, batch: Sequence[Waiter[A, R]]) -> None:

@@ -7,8 +7,8 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Sequence
 from datetime import datetime
-from functools import partial
-from typing import Any, Final, Protocol, TypeVar
+from operator import itemgetter
+from typing import Any, Final, Protocol, TypeAlias, TypeVar
 
 from agentdb.engine.connection import Shared, Work
 from agentdb.engine.joining import Joiner, Undone
@@ -19,6 +19,9 @@ C = TypeVar("C")
 R = TypeVar("R")
 
 MOST_SHARED: Final = 128
+PATIENCE_SECONDS: Final = 0.25  # what those who wait would lock is mostly what the others have locked
+
+Asked: TypeAlias = tuple[Shared[Any, Any], Any]  # work, and a call of it
 
 
 class Runs(Protocol):
@@ -57,36 +60,41 @@ class Sharing:
         self._runs = runs
         self._joining = joining
         self._observing = observing
-        self._joiners: dict[Shared[Any, Any], Joiner[Any, Any]] = {}
+        self._joiners: dict[str, Joiner[Asked, Any]] = {}
 
     async def __call__(self, shared: Shared[C, R], call: C) -> R:
-        """Answer a call: at once when none of its kind is in flight, else together with those that wait too."""
+        """Answer a call: alone when nothing that locks the same is in flight, else with those of its kind that wait."""
         if not self._joining:
             return await alone(self._runs, shared, call)
-        joiner = self._joiners.get(shared)
+        joiner = self._joiners.get(shared.locks)
         if joiner is None:
-            # One lane: what calls of a kind lock is mostly the same, and a second batch would only wait for the first.
-            joiner = self._joiners[shared] = Joiner(
-                partial(alone, self._runs, shared),
-                partial(self._together, shared),
+            # One lane: a second batch would only wait for what the first has locked.
+            joiner = self._joiners[shared.locks] = Joiner(
+                self._alone,
+                self._together,
                 lanes=1,
                 most=MOST_SHARED,
                 most_alone=4,
-                patient=False,
+                patience=PATIENCE_SECONDS,
+                alike=itemgetter(0),
                 observing=self._observing,
                 queue="shared calls",
             )
-        answer: R = await joiner(call)
+        answer: R = await joiner((shared, call))
         return answer
 
-    async def _together(self, shared: Shared[C, R], calls: Sequence[C]) -> Sequence[R | AgentDBError]:
-        """Answer many calls.
+    async def _alone(self, asked: Asked) -> Any:
+        return await alone(self._runs, *asked)
+
+    async def _together(self, asked: Sequence[Asked]) -> Sequence[Any]:
+        """Answer many calls of one kind.
 
         Raises: Undone when nothing was stored for certain; a lost connection says nothing. A lock that was waited for
             is told to all: asked one by one, each would wait as long again.
         """
         try:
-            return await self._runs.run(shared.of(calls, self._runs.now()))
+            shared = asked[0][0]
+            return await self._runs.run(shared.of([call for _, call in asked], self._runs.now()))
         except Unavailable as error:
             if isinstance(error, Contended) and not error.waited:
                 raise Undone from error

@@ -33,7 +33,7 @@ class Work:
 
 
 async def _calls(work: Work) -> list[int | BaseException]:
-    joiner: Joiner[int, int] = Joiner(work.alone, work.together, lanes=1, most=10, most_alone=2, patient=True)
+    joiner: Joiner[int, int] = Joiner(work.alone, work.together, lanes=1, most=10, most_alone=2, patience=None)
     calls = [asyncio.ensure_future(joiner(number)) for number in range(4)]
     await asyncio.sleep(0)
     work.hold.set()

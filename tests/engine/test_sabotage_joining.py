@@ -42,7 +42,7 @@ def work() -> Work:
 
 @pytest.fixture
 def joiner(work: Work) -> Joiner[int, int]:
-    return Joiner(work.alone, work.together, lanes=1, most=10, most_alone=1, patient=True)
+    return Joiner(work.alone, work.together, lanes=1, most=10, most_alone=1, patience=None)
 
 
 async def test_who_gives_up_while_waiting_is_never_run(work: Work, joiner: Joiner[int, int]) -> None:
@@ -95,3 +95,31 @@ async def test_a_script_that_fails_among_others_leaves_none_of_its_statements(db
 
     assert all(isinstance(answer, MissingReference) for answer in answers[1::2])
     assert await BareRuns(db._over).count() == await db.hub.runs.count() == 10
+
+
+async def test_calls_that_differ_take_turns_each_with_all_of_its_kind(work: Work) -> None:
+    joiner: Joiner[int, int] = Joiner(
+        work.alone, work.together, lanes=1, most=10, most_alone=1, patience=None, alike=lambda number: number % 2
+    )
+    calls = [asyncio.ensure_future(joiner(number)) for number in (0, 1, 2, 3, 4, 5)]
+    await asyncio.sleep(0)
+    calls[3].cancel()
+    await asyncio.sleep(0)
+    for _ in range(3):
+        work.turns.release()
+
+    answers = await asyncio.gather(*calls, return_exceptions=True)
+
+    assert [await work.begun.get() for _ in range(3)] == [[0], [1, 5], [2, 4]]
+    assert [answers[place] for place in (0, 1, 2, 4, 5)] == [0, 2, 4, 8, 10]
+
+
+async def test_who_has_waited_long_enough_opens_another_lane(work: Work) -> None:
+    joiner: Joiner[int, int] = Joiner(work.alone, work.together, lanes=1, most=10, most_alone=1, patience=0.01)
+    calls = [asyncio.ensure_future(joiner(number)) for number in range(3)]
+
+    assert [await work.begun.get(), await work.begun.get()] == [[0], [1, 2]]  # nobody was answered meanwhile
+    work.turns.release()
+    work.turns.release()
+
+    assert await asyncio.gather(*calls) == [0, 2, 4]

@@ -8,7 +8,7 @@ from typing import Any, Final, TypeVar
 
 import asyncpg
 
-from agentdb.engine.joining import Joiner, Undone
+from agentdb.engine.joining import PATIENCE_SECONDS, Joiner, Undone
 from agentdb.engine.observing import Observing
 from agentdb.engine.plan import Compiled
 from agentdb.engine.postgresql.errors import told_by_server
@@ -63,7 +63,7 @@ class Answering:
             lanes=lanes,
             most=MOST_JOINED,
             most_alone=self._most_alone,
-            patient=False,
+            patience=PATIENCE_SECONDS,
             observing=self._observing,
             queue="joined calls",
         )

@@ -73,7 +73,7 @@ class SQLite:
             lanes=1,
             most=MOST_JOINED,
             most_alone=1,
-            patient=True,
+            patience=None,
             observing=self._observing,
             queue="writer queue",
         )

@@ -164,4 +164,4 @@ def _add_to_sessions(costs: Iterable[Cost], now: datetime) -> Script[None]:
     )
 
 
-CHARGE: Final = Shared[Entry, Charged]("costs.append", charge)
+CHARGE: Final = Shared[Entry, Charged]("costs.append", charge, locks="limits")

@@ -133,4 +133,4 @@ def _no_room(limit: Applied, wish: Wish) -> BudgetExceeded:
     )
 
 
-RESERVE: Final = Shared[Wish, CostReservation]("reservations.reserve", _reserve)
+RESERVE: Final = Shared[Wish, CostReservation]("reservations.reserve", _reserve, locks="limits")

@@ -193,4 +193,4 @@ def expire(limit: int, now: datetime) -> Script[int]:
     return len(rows)
 
 
-SETTLE: Final = Shared[Bill, Settlement]("reservations.settle", _settle)
+SETTLE: Final = Shared[Bill, Settlement]("reservations.settle", _settle, locks="limits")
