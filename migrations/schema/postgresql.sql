@@ -114,19 +114,35 @@ BEGIN
 END
 $function$
 
--- function agentdb_note_change()
-CREATE OR REPLACE FUNCTION agentdb_note_change()
+-- function agentdb_note_executions()
+CREATE OR REPLACE FUNCTION agentdb_note_executions()
+ RETURNS trigger
+ LANGUAGE plpgsql
+ SET enable_nestloop TO 'off'
+AS $function$
+BEGIN
+    IF TG_OP = 'INSERT' THEN
+        INSERT INTO execution_changes (execution_id, attempt, status, created_at)
+        SELECT id, attempt, status, updated_at FROM become ORDER BY id;
+    ELSE
+        INSERT INTO execution_changes (execution_id, attempt, status, created_at)
+        SELECT become.id, become.attempt, become.status, become.updated_at
+        FROM become JOIN been ON been.id = become.id
+        WHERE become.status <> been.status
+        ORDER BY become.id;
+    END IF;
+    RETURN NULL;
+END
+$function$
+
+-- function agentdb_note_node()
+CREATE OR REPLACE FUNCTION agentdb_note_node()
  RETURNS trigger
  LANGUAGE plpgsql
 AS $function$
 BEGIN
-    IF TG_TABLE_NAME = 'executions' THEN
-        INSERT INTO execution_changes (execution_id, attempt, status, created_at)
-        VALUES (NEW.id, NEW.attempt, NEW.status, NEW.updated_at);
-    ELSE
-        INSERT INTO execution_changes (execution_id, node_id, attempt, status, created_at)
-        VALUES (NEW.execution_id, NEW.node_id, NEW.attempt, NEW.status, NEW.updated_at);
-    END IF;
+    INSERT INTO execution_changes (execution_id, node_id, attempt, status, created_at)
+    VALUES (NEW.execution_id, NEW.node_id, NEW.attempt, NEW.status, NEW.updated_at);
     RETURN NULL;
 END
 $function$
@@ -798,9 +814,9 @@ CREATE INDEX ix_execution_logs__execution_id_tx_id ON execution_logs USING btree
 -- index execution_logs.ix_execution_logs__tx_id
 CREATE INDEX ix_execution_logs__tx_id ON execution_logs USING btree (tx, id)
 -- trigger execution_logs.tr_execution_logs__note_insert
-CREATE TRIGGER tr_execution_logs__note_insert AFTER INSERT ON execution_logs FOR EACH ROW EXECUTE FUNCTION agentdb_note_change()
+CREATE TRIGGER tr_execution_logs__note_insert AFTER INSERT ON execution_logs FOR EACH ROW EXECUTE FUNCTION agentdb_note_node()
 -- trigger execution_logs.tr_execution_logs__note_update
-CREATE TRIGGER tr_execution_logs__note_update AFTER UPDATE OF status ON execution_logs FOR EACH ROW EXECUTE FUNCTION agentdb_note_change()
+CREATE TRIGGER tr_execution_logs__note_update AFTER UPDATE OF status ON execution_logs FOR EACH ROW EXECUTE FUNCTION agentdb_note_node()
 
 -- table executions
 CREATE TABLE executions
@@ -889,9 +905,9 @@ CREATE INDEX ix_executions__user_id_queue_started_at ON executions USING btree (
 -- index executions.ix_executions__waiting
 CREATE INDEX ix_executions__waiting ON executions USING btree (queue, user_id, priority DESC, available_at, id) WHERE (status = 'pending'::text)
 -- trigger executions.tr_executions__note_insert
-CREATE TRIGGER tr_executions__note_insert AFTER INSERT ON executions FOR EACH ROW EXECUTE FUNCTION agentdb_note_change()
+CREATE TRIGGER tr_executions__note_insert AFTER INSERT ON executions REFERENCING NEW TABLE AS become FOR EACH STATEMENT EXECUTE FUNCTION agentdb_note_executions()
 -- trigger executions.tr_executions__note_update
-CREATE TRIGGER tr_executions__note_update AFTER UPDATE OF status ON executions FOR EACH ROW WHEN ((new.status <> old.status)) EXECUTE FUNCTION agentdb_note_change()
+CREATE TRIGGER tr_executions__note_update AFTER UPDATE ON executions REFERENCING OLD TABLE AS been NEW TABLE AS become FOR EACH STATEMENT EXECUTE FUNCTION agentdb_note_executions()
 
 -- table hosts
 CREATE TABLE hosts

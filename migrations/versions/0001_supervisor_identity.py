@@ -38,4 +38,5 @@ def downgrade() -> None:
         op.execute("DROP FUNCTION agentdb_words(text)")
         op.execute("DROP FUNCTION agentdb_said(jsonb)")
         op.execute("DROP FUNCTION agentdb_vector_fits()")
-        op.execute("DROP FUNCTION agentdb_note_change()")
+        op.execute("DROP FUNCTION agentdb_note_executions()")
+        op.execute("DROP FUNCTION agentdb_note_node()")

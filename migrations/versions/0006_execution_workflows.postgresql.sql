@@ -88,9 +88,9 @@ CREATE INDEX ix_executions__user_id_queue_started_at ON executions (user_id, que
 
 CREATE INDEX ix_executions__waiting ON executions (queue, user_id, priority DESC, available_at, id) WHERE status = 'pending';
 
-CREATE TRIGGER tr_executions__note_insert AFTER INSERT ON executions FOR EACH ROW EXECUTE FUNCTION agentdb_note_change();
+CREATE TRIGGER tr_executions__note_insert AFTER INSERT ON executions REFERENCING NEW TABLE AS become FOR EACH STATEMENT EXECUTE FUNCTION agentdb_note_executions();
 
-CREATE TRIGGER tr_executions__note_update AFTER UPDATE OF status ON executions FOR EACH ROW WHEN (NEW.status <> OLD.status) EXECUTE FUNCTION agentdb_note_change();
+CREATE TRIGGER tr_executions__note_update AFTER UPDATE ON executions REFERENCING NEW TABLE AS become OLD TABLE AS been FOR EACH STATEMENT EXECUTE FUNCTION agentdb_note_executions();
 
 -- One attempt at one node of an execution.
 CREATE TABLE execution_logs (
@@ -119,9 +119,9 @@ CREATE INDEX ix_execution_logs__execution_id_tx_id ON execution_logs (execution_
 
 CREATE INDEX ix_execution_logs__tx_id ON execution_logs (tx, id);
 
-CREATE TRIGGER tr_execution_logs__note_insert AFTER INSERT ON execution_logs FOR EACH ROW EXECUTE FUNCTION agentdb_note_change();
+CREATE TRIGGER tr_execution_logs__note_insert AFTER INSERT ON execution_logs FOR EACH ROW EXECUTE FUNCTION agentdb_note_node();
 
-CREATE TRIGGER tr_execution_logs__note_update AFTER UPDATE OF status ON execution_logs FOR EACH ROW EXECUTE FUNCTION agentdb_note_change();
+CREATE TRIGGER tr_execution_logs__note_update AFTER UPDATE OF status ON execution_logs FOR EACH ROW EXECUTE FUNCTION agentdb_note_node();
 
 -- A status that an execution or one of its nodes came to: noted by the database within the change itself.
 CREATE TABLE execution_changes (

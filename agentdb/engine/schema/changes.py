@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from sqlalchemy import Table, event
 
 from agentdb.engine.schema.ddl import on_database
@@ -14,20 +16,33 @@ def note_statuses(executions: Table, logs: Table) -> None:
 
     A copy of a database leaves these rows out, or lets no trigger fire: the rows that are copied would note themselves.
     """
-    changed = " WHEN (NEW.status <> OLD.status)"
-    _note(executions, "execution_id, attempt", "NEW.id, NEW.attempt", changed)
-    _note(logs, "execution_id, node_id, attempt", "NEW.execution_id, NEW.node_id, NEW.attempt", "")
+    become, been = "NEW TABLE AS become", "OLD TABLE AS been"
+    call = "FOR EACH STATEMENT EXECUTE FUNCTION agentdb_note_executions()"
+    _note(
+        executions,
+        {
+            "insert": (f"AFTER INSERT ON executions REFERENCING {become} {call}", "AFTER INSERT ON executions"),
+            "update": (
+                f"AFTER UPDATE ON executions REFERENCING {become} {been} {call}",
+                "AFTER UPDATE OF status ON executions WHEN (NEW.status <> OLD.status)",
+            ),
+        },
+        "INSERT INTO execution_changes (execution_id, attempt, status, created_at)"
+        " VALUES (NEW.id, NEW.attempt, NEW.status, NEW.updated_at)",
+    )
+    begins, goes_on = "AFTER INSERT ON execution_logs", "AFTER UPDATE OF status ON execution_logs"
+    call = "FOR EACH ROW EXECUTE FUNCTION agentdb_note_node()"
+    _note(
+        logs,
+        {"insert": (f"{begins} {call}", begins), "update": (f"{goes_on} {call}", goes_on)},
+        "INSERT INTO execution_changes (execution_id, node_id, attempt, status, created_at)"
+        " VALUES (NEW.execution_id, NEW.node_id, NEW.attempt, NEW.status, NEW.updated_at)",
+    )
 
 
-def _note(table: Table, columns: str, values: str, changed: str) -> None:
-    for verb, event_, condition in (("insert", "INSERT", ""), ("update", "UPDATE OF status", changed)):
-        trigger = f"CREATE TRIGGER tr_{table.name}__note_{verb} AFTER {event_} ON {table.name}"
-        note = (
-            f"INSERT INTO execution_changes ({columns}, status, created_at) "
-            f"VALUES ({values}, NEW.status, NEW.updated_at)"
-        )
-        for database, statement in (
-            ("postgresql", f"{trigger} FOR EACH ROW{condition} EXECUTE FUNCTION agentdb_note_change()"),
-            ("sqlite", f"{trigger}{condition} BEGIN {note}; END"),
-        ):
-            event.listen(table, "after_create", on_database(database, statement))
+def _note(table: Table, when: Mapping[str, tuple[str, str]], note: str) -> None:
+    """Make a table's triggers: those of PostgreSQL call a function, those of SQLite say the statement themselves."""
+    for verb, (called, begun) in when.items():
+        trigger = f"CREATE TRIGGER tr_{table.name}__note_{verb}"
+        event.listen(table, "after_create", on_database("postgresql", f"{trigger} {called}"))
+        event.listen(table, "after_create", on_database("sqlite", f"{trigger} {begun} BEGIN {note}; END"))

@@ -10,7 +10,7 @@ from sqlalchemy.engine.default import DefaultDialect
 from sqlalchemy.schema import ExecutableDDLElement
 
 from agentdb.engine.functions import next_change
-from agentdb.engine.schema.change_functions import NOTE
+from agentdb.engine.schema.change_functions import EXECUTIONS, NODE
 from agentdb.engine.schema.fulltext_functions import SAID, WORDS
 from agentdb.engine.schema.vector_functions import FITS
 from agentdb.engine.spelling import Word
@@ -255,7 +255,8 @@ FUNCTIONS: Final = {
     "agentdb_words(text)": WORDS,
     "agentdb_said(jsonb)": SAID,
     "agentdb_vector_fits()": FITS,
-    "agentdb_note_change()": NOTE,
+    "agentdb_note_executions()": EXECUTIONS,
+    "agentdb_note_node()": NODE,
 }
 
 
