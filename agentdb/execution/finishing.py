@@ -84,19 +84,18 @@ COMPLETE: Final = _complete_plan()
 
 
 def _complete_and_claim_plan() -> Plan[Execution]:
-    """Finish some executions, and claim others: the finished come back without what they took and gave."""
+    """Finish some executions, and claim others: of the finished, no more comes back than which they are."""
     given = given_arrays(output=JsonType(), execution_id=WholeType(), held_attempt=WholeType())
     locked = _locked(given, given.c.output)
     done = (
         update(executions)
         .where(executions.c.id == locked.c.id)
         .values(**_completed(locked.c.output, NOW))
-        .returning(executions)
+        .returning(executions.c.id, executions.c.attempt, executions.c.status)
         .cte("done")
     )
     more = claimed(LIMIT).cte("more")
-    large = {"input", "output"}
-    plain = [null().label(column.name) if column.key in large else done.c[column.name] for column in executions.columns]
+    plain = [done.c.get(column.name, null().label(column.name)) for column in executions.columns]
     both = union_all(select(*(more.c[column.name] for column in executions.columns)), select(*plain)).subquery("both")
     return Plan(select(*both.c), name="executions.complete_and_claim", rows=Execution)
 
