@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any, Final
 
 from agentdb.errors import BadInput
@@ -50,6 +50,16 @@ def request(value: Any) -> str | None:
         return None
     if not isinstance(value, str) or not 1 <= len(value) <= 255:
         raise BadInput("a request_id is a text of 1 to 255 characters")
+    return value
+
+
+def moment(value: Any, what: str) -> datetime:
+    """Return a moment.
+
+    Raises: BadInput for what is no moment, or has no time zone.
+    """
+    if not isinstance(value, datetime) or value.utcoffset() is None:
+        raise BadInput(f"{what} is a moment that needs a time zone, not {value!r:.60}; use datetime.now(UTC)")
     return value
 
 

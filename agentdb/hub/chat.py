@@ -9,6 +9,7 @@ from typing import Any, Final
 
 from sqlalchemy import bindparam, exists, func, literal_column, not_, select
 
+from agentdb.engine.asked import is_text, whole_number, whole_numbers
 from agentdb.engine.connection import Connection
 from agentdb.engine.functions import among
 from agentdb.engine.plan import Plan
@@ -158,7 +159,10 @@ class Chats(Repository[MailMessage]):
             raise BadInput("a conversation is named by its participants or by with_users, one of them")
         if before is not None and after is not None:
             raise BadInput("messages are read before a message or after it, not both")
-        key = participants if participants is not None else participants_of([user_id, *(with_users or ())])
+        others = () if with_users is None else whole_numbers(with_users, "with_users")
+        key = participants_of([whole_number(user_id, "user_id"), *others]) if participants is None else participants
+        if not is_text(key):
+            raise BadInput(f"participants is the key of a conversation, such as '3,17', not {type(key).__name__}")
         asked = kind_of(kind)
         whose = {"user_id": user_id, "participants_digest": digest_of(key)}
         values: dict[str, Any] = {**whose, "limit": capped(limit, self.most)}

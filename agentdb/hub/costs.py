@@ -10,7 +10,7 @@ from typing import Any, Final, NoReturn
 
 from sqlalchemy import Table
 
-from agentdb.engine.asked import request, whole_number
+from agentdb.engine.asked import moment, request, whole_number
 from agentdb.engine.connection import Script
 from agentdb.engine.quantities import billionths
 from agentdb.errors import BadInput, ReadOnly
@@ -261,9 +261,7 @@ def _scope(**asked: Any) -> tuple[Scope, dict[str, Any]]:
 
 
 def _midnight(before: datetime) -> datetime:
-    if before.utcoffset() is None:
-        raise BadInput("before needs a time zone; use datetime.now(UTC)")
-    return before.astimezone(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
+    return moment(before, "before").astimezone(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
 
 
 def _append_all(entries: Sequence[Mapping[str, Any]], now: datetime) -> Script[list[Cost]]:

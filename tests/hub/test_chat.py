@@ -146,6 +146,20 @@ async def test_a_conversation_is_read_by_those_who_take_part_alone(db: Database)
         await db.hub.mail.messages(ada.id, participants=key, before=1, after=1)
 
 
+async def test_a_conversation_is_named_by_a_text_or_by_ids(db: Database) -> None:
+    user = await make_user(db)
+
+    wrongs: tuple[dict[str, Any], ...] = (
+        {"participants": 5},
+        {"participants": b"1,2"},
+        {"with_users": 5},
+        {"with_users": ["a"]},
+    )
+    for wrong in wrongs:
+        with pytest.raises(BadInput, match=r"participants is the key|with_users"):
+            await db.hub.mail.messages(user.id, **wrong)
+
+
 async def test_whoever_had_a_blind_copy_reads_that_message_of_the_conversation_alone(db: Database) -> None:
     ada, bob, eve = await _three(db)
     await _say(db, ada, "between us", bob)

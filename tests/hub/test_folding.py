@@ -213,6 +213,8 @@ async def test_the_day_that_is_not_over_stays(db: Database) -> None:
         assert await db.hub.costs.fold(before=START + DAY) == 1
     with pytest.raises(BadInput, match="needs a time zone"):
         await db.hub.costs.fold(before=datetime(2026, 1, 1))  # noqa: DTZ001
+    with pytest.raises(BadInput, match="not 'yesterday'"):
+        await db.hub.costs.foldable(before="yesterday")  # type: ignore[arg-type]
 
 
 async def test_an_entry_that_could_not_go_is_not_counted_twice(db: Database) -> None:

@@ -127,9 +127,12 @@ async def test_a_histogram_tells_what_is_wrong_with_it(db: Database) -> None:
         (MONDAY, MONDAY + HOUR, timedelta(0)),
         (MONDAY, MONDAY + 10 * HOUR, timedelta(seconds=1)),
         (MONDAY.replace(tzinfo=None), MONDAY, HOUR),
+        ("monday", MONDAY, HOUR),
+        (MONDAY, None, HOUR),
+        (MONDAY, MONDAY + HOUR, 3600),
     ):
         with pytest.raises(BadInput):
-            await db.hub.costs.histogram(since=since, until=until, every=every)
+            await db.hub.costs.histogram(since=since, until=until, every=every)  # type: ignore[arg-type]
     with pytest.raises(BadInput, match="time zone"):
         await db.hub.costs.histogram(since=MONDAY, until=MONDAY + HOUR, timezone="Moon")
 

@@ -9,6 +9,7 @@ from typing import Any, Final, Literal, TypeAlias
 from sqlalchemy import BigInteger, Column, Select, Table, and_, bindparam, cast, func, or_, select, type_coerce
 from sqlalchemy.sql import ColumnElement, FromClause
 
+from agentdb.engine.asked import moment
 from agentdb.engine.columns import of
 from agentdb.engine.functions import utc_day
 from agentdb.engine.lists import listed
@@ -132,11 +133,10 @@ def edges_of(since: datetime, until: datetime, every: timedelta, timezone: str) 
     Raises: BadInput for an empty range, or more buckets than 10,000.
     """
     local = zone(timezone)
-    for name, moment in (("since", since), ("until", until)):
-        if moment.utcoffset() is None:
-            raise BadInput(f"{name} needs a time zone; use datetime.now(UTC)")
-    if since >= until:
+    if moment(since, "since") >= moment(until, "until"):
         raise BadInput(f"a histogram begins before it ends, not at {since} and {until}")
+    if not isinstance(every, timedelta):
+        raise BadInput(f"every is a timedelta, not {type(every).__name__}")
     if every <= timedelta(0) or (until - since) / every > MOST_BUCKETS:
         raise BadInput(f"a histogram has at most {MOST_BUCKETS} buckets; {every} is too short for this range")
     days = every % timedelta(days=1) == timedelta(0)
