@@ -274,7 +274,7 @@ def _loader(type_: TypeEngine[Any], dialect: Dialect) -> Processor | None:
 def _attribute(mapper: Mapper[Any], entry: Any) -> str:
     """Return the mapped attribute that a result column fills."""
     for candidate in entry.objects:
-        if isinstance(candidate, Column) and candidate in mapper.columns.values():
+        if isinstance(candidate, Column) and mapper.columns.contains_column(candidate):
             return mapper.get_property_by_column(candidate).key
     for column in mapper.columns:
         if column.name == entry.name:
