@@ -9,6 +9,7 @@ from contextlib import suppress
 from typing import Any
 
 import pytest
+from argon2.profiles import CHEAPEST
 from sqlalchemy import select, text
 from sqlalchemy.exc import SQLAlchemyError
 
@@ -16,6 +17,7 @@ from agentdb.database import Database
 from agentdb.errors import AgentDBError
 from agentdb.integration.records import Tokens
 from agentdb.models import tables
+from agentdb.supervisor.hashing import Hasher
 from agentdb.supervisor.models import AuditLog, User
 from agentdb.supervisor.tokens import digest_of
 from agentdb.testing.factories import make_user
@@ -58,6 +60,7 @@ async def _walk(db: Database, ears: _Ears) -> None:
     """Let every secret there is come by every way it goes, rightly and wrongly."""
     user, other = await make_user(db), await make_user(db)
     supervisor = db.supervisor
+    supervisor.passwords.hasher = supervisor.registrations.hasher = Hasher(CHEAPEST)
 
     await ears.call(supervisor.passwords.set(user.id, PASSWORD))
     await ears.call(supervisor.passwords.set(10**9, PASSWORD))

@@ -285,24 +285,25 @@ async def test_no_problem_of_a_seed_file_tells_what_a_variable_holds(
     assert loaded > 20
 
 
-@pytest.mark.parametrize(
-    "text",
-    [
-        f"name,api_key,nothing\nbrook,{WRITTEN},1\n",
-        f"name,api_key\nbrook,{WRITTEN}\nbrook,{WRITTEN}\n",
-        f"id,name,api_key\n1.5,brook,{WRITTEN}\n",
-        f"name,api_key\nnull,{WRITTEN}\n",
-        f'name,api_key\nbrook,"{WRITTEN}\n',
-        f"name,api_key,created_at\nbrook,{WRITTEN},noon\n",
-    ],
+BAD_ROWS: Final = (
+    f"name,api_key,nothing\nbrook,{WRITTEN},1\n",
+    f"name,api_key\nbrook,{WRITTEN}\nbrook,{WRITTEN}\n",
+    f"id,name,api_key\n1.5,brook,{WRITTEN}\n",
+    f"name,api_key\nnull,{WRITTEN}\n",
+    f'name,api_key\nbrook,"{WRITTEN}\n',
+    f"name,api_key,created_at\nbrook,{WRITTEN},noon\n",
 )
-async def test_no_problem_of_a_row_tells_the_secret_beside_it(db: Database, tmp_path: Path, text: str) -> None:
-    (tmp_path / "providers.csv").write_text(text, encoding="utf-8")
 
-    with pytest.raises(BadSeed) as refused:
-        await db.seed(tmp_path)
 
-    assert told_by(refused.value) == []
+async def test_no_problem_of_a_row_tells_the_secret_beside_it(
+    db: Database, tmp_path: Path, subtests: pytest.Subtests
+) -> None:
+    for number, text in enumerate(BAD_ROWS):
+        with subtests.test(row=number):
+            (tmp_path / "providers.csv").write_text(text, encoding="utf-8")
+            with pytest.raises(BadSeed) as refused:
+                await db.seed(tmp_path)
+            assert told_by(refused.value) == []
 
 
 # The platform's own form

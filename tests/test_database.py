@@ -37,8 +37,8 @@ async def test_nothing_is_left_after_closing(database_url: str) -> None:
     assert asyncio.all_tasks() == tasks
 
 
-async def test_calls_in_flight_end_before_the_database_is_closed(database_url: str) -> None:
-    db = await agentdb.connect(database_url)
+async def test_calls_in_flight_end_before_the_database_is_closed(migrated_url: str) -> None:
+    db = await agentdb.connect(migrated_url)
     calls: list[asyncio.Future[Any]] = [asyncio.ensure_future(db.supervisor.users.page(limit=5)) for _ in range(20)]
     calls += [asyncio.ensure_future(db.supervisor.users.count()) for _ in range(20)]
     await asyncio.sleep(0)
@@ -48,8 +48,8 @@ async def test_calls_in_flight_end_before_the_database_is_closed(database_url: s
     assert all(not isinstance(answer, BaseException) or isinstance(answer, Unavailable) for answer in answers)
 
 
-async def test_a_database_that_is_not_open_says_so_and_can_be_opened_again(database_url: str) -> None:
-    db = agentdb.connect(database_url)
+async def test_a_database_that_is_not_open_says_so_and_can_be_opened_again(migrated_url: str) -> None:
+    db = agentdb.connect(migrated_url)
     for _ in range(2):
         with pytest.raises(Unavailable, match="not open"):
             await db.supervisor.users.count()
@@ -88,8 +88,8 @@ async def test_plain_sessions_commit_and_roll_back_by_themselves(db: Database) -
     assert (await db.health()).in_use == 0
 
 
-async def test_a_session_factory_opens_and_closes_its_database(database_url: str) -> None:
-    async with agentdb.session_factory(database_url) as factory:
+async def test_a_session_factory_opens_and_closes_its_database(migrated_url: str) -> None:
+    async with agentdb.session_factory(migrated_url) as factory:
         async with factory() as session, session.begin():
             session.add(User(username="bob"))
         async with factory() as session:

@@ -67,9 +67,8 @@ def _do(connection: Connection, statements: list[str]) -> None:
     connection.commit()
 
 
-async def test_each_kind_of_object_is_missed(database_url: str) -> None:
-    settings = Settings.load(database_url)
-    await migrating.upgrade(settings)
+async def test_each_kind_of_object_is_missed(migrated_url: str) -> None:
+    settings = Settings.load(migrated_url)
     async with connected(settings) as connection:
         drift = SQLITE if connection.dialect.name == "sqlite" else POSTGRESQL
         await connection.run_sync(_do, list(drift))
@@ -79,9 +78,8 @@ async def test_each_kind_of_object_is_missed(database_url: str) -> None:
     assert {difference.within for difference in differences} == {"the database"}
 
 
-async def test_a_missing_table_and_extension_are_named(postgresql_url: str) -> None:
-    settings = Settings.load(postgresql_url)
-    await migrating.upgrade(settings)
+async def test_a_missing_table_and_extension_are_named(migrated_postgresql_url: str) -> None:
+    settings = Settings.load(migrated_postgresql_url)
     async with connected(settings) as connection:
         await connection.run_sync(_do, ["DROP TABLE prompts CASCADE", "DROP EXTENSION vector CASCADE"])
         live = await connection.run_sync(describe)
@@ -103,18 +101,16 @@ async def test_a_database_without_schema_and_one_that_is_behind_are_told(databas
     assert "table integration_events" in {difference.name for difference in behind}
 
 
-async def test_tables_of_others_do_not_count(database_url: str) -> None:
-    settings = Settings.load(database_url)
-    await migrating.upgrade(settings)
+async def test_tables_of_others_do_not_count(migrated_url: str) -> None:
+    settings = Settings.load(migrated_url)
     async with connected(settings) as connection:
         await connection.run_sync(_do, ["CREATE TABLE others (id integer PRIMARY KEY, note text CHECK (note <> ''))"])
 
     assert await migrating.check(settings) == []
 
 
-async def test_a_change_of_the_models_alone_is_noticed(database_url: str) -> None:
-    settings = Settings.load(database_url)
-    await migrating.upgrade(settings)
+async def test_a_change_of_the_models_alone_is_noticed(migrated_url: str) -> None:
+    settings = Settings.load(migrated_url)
     async with connected(settings) as connection:
         models = await connection.run_sync(migrating.describe_models)
         live = await connection.run_sync(describe)

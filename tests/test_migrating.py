@@ -158,9 +158,8 @@ class Counting:
         return await self.engine.fetch_one(plan, parameters)
 
 
-async def test_connecting_reads_once_when_there_is_nothing_to_do(database_url: str) -> None:
-    settings = Settings.load(database_url)
-    await migrating.upgrade(settings)
+async def test_connecting_reads_once_when_there_is_nothing_to_do(migrated_url: str) -> None:
+    settings = Settings.load(migrated_url)
     engine = engine_for(settings)
     counting: Any = Counting(engine)
     await engine.open()
@@ -233,7 +232,7 @@ async def test_whoever_waits_for_another_can_be_cancelled(database_url: str) -> 
         with pytest.raises(asyncio.CancelledError):
             await waiting
 
-    assert len((await migrating.upgrade(settings)).revisions) == migrating.head()
+    assert (await migrating.upgrade(settings, "0001")).revisions == ("0001",)
 
 
 @pytest.fixture
@@ -263,9 +262,8 @@ op.execute("INSERT INTO nowhere VALUES (1)")
 """
 
 
-async def test_a_failing_migration_leaves_the_database_as_it_was(database_url: str, history: Path) -> None:
-    settings = Settings.load(database_url)
-    await migrating.upgrade(settings)
+async def test_a_failing_migration_leaves_the_database_as_it_was(migrated_url: str, history: Path) -> None:
+    settings = Settings.load(migrated_url)
     before = await described(settings), await counted(settings)
     add(history, FAILING)
 
@@ -286,9 +284,9 @@ async def test_an_empty_database_stays_empty_when_the_last_migration_fails(datab
         assert not await connection.run_sync(lambda c: c.dialect.has_table(c, "alembic_version"))
 
 
-async def test_rows_that_would_refer_to_nothing_are_refused(sqlite_url: str, history: Path) -> None:
-    settings = Settings.load(sqlite_url)
-    await fill(sqlite_url)
+async def test_rows_that_would_refer_to_nothing_are_refused(migrated_sqlite_url: str, history: Path) -> None:
+    settings = Settings.load(migrated_sqlite_url)
+    await fill(migrated_sqlite_url)
     add(history, 'op.execute("DELETE FROM roles")')
 
     with pytest.raises(SchemaMismatch, match="users"):
@@ -321,13 +319,12 @@ async def test_an_invalid_index_is_removed_by_the_next_run(postgresql_url: str, 
     assert str(await migrating.current(settings)) == f"{migrating.head() + 1:04}"
 
 
-async def test_a_newer_database_is_refused(database_url: str) -> None:
-    settings = Settings.load(database_url)
-    await migrating.upgrade(settings)
+async def test_a_newer_database_is_refused(migrated_url: str) -> None:
+    settings = Settings.load(migrated_url)
     await say(settings, "UPDATE schema_version SET version = 99")
 
     with pytest.raises(SchemaMismatch, match="version 99, newer than this code's"):
-        await connect(database_url).open()
+        await connect(migrated_url).open()
     with pytest.raises(SchemaMismatch, match="newer"):
         await migrating.upgrade(settings)
 
@@ -346,32 +343,34 @@ async def test_without_leave_to_migrate_an_older_database_is_refused(database_ur
         pass
 
 
-async def test_a_version_that_cannot_be_read_is_no_new_database(database_url: str) -> None:
-    settings = Settings.load(database_url)
-    await migrating.upgrade(settings)
+async def test_a_version_that_cannot_be_read_is_no_new_database(migrated_url: str) -> None:
+    settings = Settings.load(migrated_url)
     await say(settings, "DELETE FROM schema_version")
     with pytest.raises(SchemaMismatch, match="schema_version has no row"):
-        await connect(database_url).open()
+        await connect(migrated_url).open()
     await migrating.stamp(settings, "head")
-    async with connect(database_url):
+    async with connect(migrated_url):
         pass
     await say(settings, "ALTER TABLE schema_version RENAME COLUMN version TO number")
 
     with pytest.raises(SchemaMismatch):
-        await connect(database_url).open()
+        await connect(migrated_url).open()
 
 
-@pytest.mark.parametrize("size", [50, 4096, 200_000])
-async def test_a_truncated_file_is_no_new_database(sqlite_url: str, tmp_path: Path, size: int) -> None:
-    await migrating.upgrade(Settings.load(sqlite_url))
-    broken = tmp_path / "broken.db"
-    broken.write_bytes((tmp_path / "agentdb.db").read_bytes()[:size])
+async def test_a_truncated_file_is_no_new_database(
+    migrated_sqlite_url: str, tmp_path: Path, subtests: pytest.Subtests
+) -> None:
+    whole = (tmp_path / "agentdb.db").read_bytes()
 
-    with pytest.raises(DatabaseCorrupt):
-        await connect(f"sqlite:///{broken}").open()
-    with pytest.raises(DatabaseCorrupt):
-        await migrating.upgrade(Settings.load(f"sqlite:///{broken}"))
-    assert broken.stat().st_size == size
+    for size in (50, 4096, 200_000):
+        with subtests.test(size=size):
+            broken = tmp_path / f"broken-{size}.db"
+            broken.write_bytes(whole[:size])
+            with pytest.raises(DatabaseCorrupt):
+                await connect(f"sqlite:///{broken}").open()
+            with pytest.raises(DatabaseCorrupt):
+                await migrating.upgrade(Settings.load(f"sqlite:///{broken}"))
+            assert broken.stat().st_size == size
 
 
 async def test_a_database_in_memory_is_migrated_when_it_is_opened() -> None:
@@ -390,9 +389,8 @@ async def test_a_revision_nobody_knows_is_refused(database_url: str) -> None:
     assert await migrating.current(settings) is None
 
 
-async def test_a_stamp_changes_the_version_alone(database_url: str) -> None:
-    settings = Settings.load(database_url)
-    await migrating.upgrade(settings)
+async def test_a_stamp_changes_the_version_alone(migrated_url: str) -> None:
+    settings = Settings.load(migrated_url)
     before = await described(settings)
     await migrating.stamp(settings, "0003")
     stamped = await migrating.current(settings)

@@ -69,17 +69,16 @@ def test_every_table_has_its_place_and_every_place_its_table() -> None:
     assert set(MATRIX) == set(tables)
 
 
-@pytest.mark.parametrize("table", tables)
-def test_a_table_is_written_by_known_services_each_named_once(table: str) -> None:
-    access = MATRIX[table]
-    named = [*access.writes, *access.reads, *access.locks, *access.counts]
-
-    assert set(named) <= set(KNOWN)
-    assert len(named) == len(set(named))
-    assert access.writes or table == "schema_version"
-    for columns in access.counts.values():
-        assert columns
-        assert columns <= set(tables[table].__table__.columns.keys())
+def test_a_table_is_written_by_known_services_each_named_once() -> None:
+    for table, model in tables.items():
+        access = MATRIX[table]
+        named = [*access.writes, *access.reads, *access.locks, *access.counts]
+        assert set(named) <= set(KNOWN), table
+        assert len(named) == len(set(named)), table
+        assert access.writes or table == "schema_version"
+        for columns in access.counts.values():
+            assert columns, table
+            assert columns <= set(model.__table__.columns.keys()), table
 
 
 @pytest.mark.parametrize(
@@ -127,7 +126,9 @@ async def test_a_write_to_what_a_service_does_not_own_is_refused(gateway: Databa
     assert await owner.hub.hosts.count() == 0
 
 
-async def test_a_read_of_what_a_service_does_not_read_is_refused(gateway: Database, owner: Database) -> None:
+async def test_a_read_of_what_a_service_does_not_read_is_refused_wherever_it_stands(
+    gateway: Database, owner: Database, subtests: pytest.Subtests
+) -> None:
     conversation = await make_conversation(owner)
 
     with pytest.raises(BadSettings, match="conversations, which the service gateway does not; cms, server, worker may"):
@@ -135,20 +136,21 @@ async def test_a_read_of_what_a_service_does_not_read_is_refused(gateway: Databa
     with pytest.raises(BadSettings, match="messages"):
         [row async for row in gateway.conversation.messages.stream()]
     assert (await gateway.supervisor.users.get(conversation.user_id)).id == conversation.user_id
-
-
-async def test_a_read_within_a_subquery_a_join_or_a_with_clause_is_refused_too(gateway: Database) -> None:
     other = aliased(Message)
     talkers = select(Conversation.user_id).cte("talkers")
-    for statement in (
-        select(User.id).where(User.id.in_(select(Conversation.user_id))),
-        select(User.id).join(Conversation, Conversation.user_id == User.id),
-        select(User.id).join(talkers, talkers.c.user_id == User.id),
-        select(User.id, select(func.count(other.id)).scalar_subquery()),
-        select(User.id).union(select(Conversation.id)),
-    ):
-        with pytest.raises(BadSettings, match=r"reads (conversations|messages)"):
+    sly: dict[str, Any] = {
+        "a condition": select(User.id).where(User.id.in_(select(Conversation.user_id))),
+        "a join": select(User.id).join(Conversation, Conversation.user_id == User.id),
+        "a with clause": select(User.id).join(talkers, talkers.c.user_id == User.id),
+        "a column": select(User.id, select(func.count(other.id)).scalar_subquery()),
+        "a union": select(User.id).union(select(Conversation.id)),
+    }
+    for within, statement in sly.items():
+        with subtests.test(within=within), pytest.raises(BadSettings, match=r"reads (conversations|messages)"):
             await gateway.catalog.connection.fetch_all(Plan(statement, name="sly"), {})
+    with pytest.raises(BadSettings, match="following context_log reads context_log"):
+        async with gateway.catalog.connection.watch("context_log"):
+            pass
 
 
 async def test_nothing_of_a_script_stays_when_one_of_its_statements_is_refused(
@@ -236,17 +238,28 @@ async def test_counters_are_counted_and_the_rest_of_the_row_is_not_changed(gatew
         await gateway.hub.limits.remove(limit.id)
     kept = await owner.hub.limits.get(limit.id)
     assert (kept.spent, kept.amount) == (Decimal("0.5"), Decimal(1))
+    async with gateway.write() as unit:
+        row = await unit.session.get(SpendLimit, limit.id)
+        assert row is not None
+        row.spent = Decimal("0.25")
+    assert (await owner.hub.limits.get(limit.id)).spent == Decimal("0.25")
 
 
-async def test_a_unit_goes_on_after_a_call_that_was_refused(gateway: Database, owner: Database) -> None:
+async def test_a_unit_goes_on_after_a_call_or_a_savepoint_that_was_refused(gateway: Database, owner: Database) -> None:
     user = await make_user(owner)
 
     async with gateway.write() as unit:
         await unit.hub.costs.append(user_id=user.id, model="m", source="chat", cost=Decimal(1))
         with pytest.raises(ReadOnly):
             await unit.hub.hosts.add(name="box")
-
     assert await owner.hub.costs.count() == 1
+
+    async with gateway.write() as unit:
+        await unit.hub.costs.append(user_id=user.id, model="m", source="chat", cost=Decimal(1))
+        with pytest.raises(ReadOnly):
+            async with unit.savepoint():
+                await unit.session.execute(insert(Host).values(name="box"))
+    assert await owner.hub.costs.count() == 2
 
 
 async def test_a_flush_of_the_units_session_is_refused_and_undone(gateway: Database, owner: Database) -> None:
@@ -263,18 +276,6 @@ async def test_a_flush_of_the_units_session_is_refused_and_undone(gateway: Datab
 
     assert await owner.hub.costs.count() == 0
     assert await owner.hub.hosts.count() == 0
-
-
-async def test_a_savepoint_saves_the_unit_from_a_flush_that_is_refused(gateway: Database, owner: Database) -> None:
-    user = await make_user(owner)
-
-    async with gateway.write() as unit:
-        await unit.hub.costs.append(user_id=user.id, model="m", source="chat", cost=Decimal(1))
-        with pytest.raises(ReadOnly):
-            async with unit.savepoint():
-                await unit.session.execute(insert(Host).values(name="box"))
-
-    assert await owner.hub.costs.count() == 1
 
 
 async def test_statements_of_sessions_are_refused(gateway: Database, owner: Database) -> None:
@@ -295,23 +296,6 @@ async def test_statements_of_sessions_are_refused(gateway: Database, owner: Data
         assert list(limits) == []
 
     assert (await owner.supervisor.users.get(user.id)).title == ""
-
-
-async def test_a_session_updates_what_it_may_count(gateway: Database, owner: Database) -> None:
-    limit = await owner.hub.limits.set(1)
-
-    async with gateway.write() as unit:
-        row = await unit.session.get(SpendLimit, limit.id)
-        assert row is not None
-        row.spent = Decimal("0.25")
-
-    assert (await owner.hub.limits.get(limit.id)).spent == Decimal("0.25")
-
-
-async def test_following_is_a_read(gateway: Database) -> None:
-    with pytest.raises(BadSettings, match="following context_log reads context_log"):
-        async with gateway.catalog.connection.watch("context_log"):
-            pass
 
 
 async def test_without_a_service_nothing_stands_between(owner: Database) -> None:

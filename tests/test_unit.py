@@ -261,9 +261,9 @@ async def test_a_session_is_of_no_use_after_the_unit(db: Database) -> None:
         await session.execute(select(User))
 
 
-async def test_run_repeats_the_whole_unit_and_gives_up_in_the_end(database_url: str) -> None:
+async def test_run_repeats_the_whole_unit_and_gives_up_in_the_end(migrated_url: str) -> None:
     attempts: list[Any] = []
-    async with agentdb.connect(database_url, retry_attempts=3) as db:
+    async with agentdb.connect(migrated_url, retry_attempts=3) as db:
 
         async def work(unit: Any) -> None:
             attempts.append(unit)

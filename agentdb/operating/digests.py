@@ -76,7 +76,7 @@ async def digests_of(
             raise NotFound(f"there is no table {missing}; run `agentdb migrate`, or leave it out")
         tell = on_progress or nobody
         total = 0
-        for name in names:
+        for name in names if on_progress is not None else ():  # nobody asks how many there are to come
             total += await connection.scalar(select(func.count()).select_from(table(name))) or 0
         digests: dict[str, TableDigest] = {}
         done = 0

@@ -2,22 +2,18 @@
 
 from __future__ import annotations
 
-import asyncio
 import os
 import shutil
 import tempfile
 import uuid
-from collections.abc import AsyncIterator, Awaitable, Callable
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import asynccontextmanager
+from collections.abc import Awaitable, Callable
 from pathlib import Path
-from typing import Any, Final
-
-import asyncpg
+from typing import Final
 
 from agentdb import urls
 from agentdb.engine.postgresql.embedded import EmbeddedPostgreSQL
 from agentdb.errors import BadSettings, Unavailable
+from agentdb.testing.maintaining import Maintenance
 from agentdb.urls import Target
 
 URL_VARIABLE: Final = "AGENTDB_TEST_POSTGRESQL_URL"
@@ -40,13 +36,14 @@ class PostgreSQLServer:
     or 16.
 
     `start` and `stop` are plain functions, since a session's fixture outlives the event loops of its tests; the
-    coroutines connect anew at each call, and belong to no loop. A server that cannot be had is an error, never a skip.
+    coroutines belong to no loop. A server that cannot be had is an error, never a skip.
     """
 
     def __init__(self) -> None:
         self._folder: Path | None = None
         self._embedded: EmbeddedPostgreSQL | None = None
         self._target: Target | None = None
+        self._maintenance: Maintenance | None = None
         self._templates: dict[str, str] = {}
         self._created: set[str] = set()
 
@@ -59,7 +56,11 @@ class PostgreSQLServer:
             self._target = urls.parse(url, source=URL_VARIABLE, environment=os.environ)
             if self._target.kind != "postgresql":
                 raise BadSettings(f"{URL_VARIABLE} is not a PostgreSQL URL; expected postgresql://user@host/name")
-            return
+        else:
+            self._target = self._launched()
+        self._maintenance = Maintenance(self._target.connect_arguments())
+
+    def _launched(self) -> Target:
         major = os.environ.get(MAJOR_VARIABLE) or "18"
         if not major.isdecimal():
             raise BadSettings(f"{MAJOR_VARIABLE} is not a number; expected 16 or 18")
@@ -70,19 +71,18 @@ class PostgreSQLServer:
         except BaseException:
             self.stop()
             raise
-        self._target = self._embedded.target()
+        return self._embedded.target()
 
     def stop(self) -> None:
         """Stop the server and remove its files; on one that is not ours, drop the databases that are left."""
+        if self._maintenance is not None:
+            left = () if self._embedded is not None else map(_dropping, self._created)
+            self._maintenance.end(*left)
         if self._embedded is not None:
             self._embedded.shut_down()
-        elif self._created:
-            # A thread of its own: the calling one may have an event loop running.
-            with ThreadPoolExecutor(1) as executor:
-                executor.submit(asyncio.run, self._drop_all()).result()
         if self._folder is not None:
             shutil.rmtree(self._folder, ignore_errors=True)
-        self._embedded = self._folder = self._target = None
+        self._maintenance = self._embedded = self._folder = self._target = None
         self._templates.clear()
         self._created.clear()
 
@@ -94,20 +94,19 @@ class PostgreSQLServer:
         name = f"agentdb_test_{uuid.uuid4().hex}"
         # Copying files asks for a checkpoint, but that costs nothing here: a third of the default's time.
         copied = f' TEMPLATE "{template}" STRATEGY file_copy' if template else ""
+        target, maintenance = self._started()
         self._created.add(name)  # before it is there: whoever is cancelled meanwhile leaves it to be dropped
-        async with self._connected() as connection:
-            await connection.execute(f'CREATE DATABASE "{name}"{copied}')
-        return self._server().with_database(name).secret_url()
+        await maintenance.execute(f'CREATE DATABASE "{name}"{copied}')
+        return target.with_database(name).secret_url()
 
     async def drop_database(self, url: str) -> None:
         """Drop a database that `create_database` made, whoever is still connected; nothing when it is gone."""
-        await self._drop(self._name_of(url))
-
-    def _name_of(self, url: str) -> str:
         name = urls.parse(url, source="url", environment=os.environ).database
         if name not in self._created:
             raise BadSettings(f"the database {name} was not created here, and is not dropped")
-        return name
+        _, maintenance = self._started()
+        await maintenance.execute(_dropping(name))
+        self._created.discard(name)
 
     async def template(self, name: str, prepare: Callable[[str], Awaitable[None]]) -> str:
         """Return the name of a database to copy, made by `prepare` the first time it is asked for.
@@ -124,27 +123,14 @@ class PostgreSQLServer:
             self._templates[name] = urls.parse(url, source="url", environment=os.environ).database
         return self._templates[name]
 
-    def _server(self) -> Target:
-        if self._target is None:
+    def _started(self) -> tuple[Target, Maintenance]:
+        if self._target is None or self._maintenance is None:
             raise Unavailable("the test server is not started; call start() first")
-        return self._target
+        return self._target, self._maintenance
 
-    @asynccontextmanager
-    async def _connected(self) -> AsyncIterator[Any]:
-        connection = await asyncpg.connect(**self._server().connect_arguments())
-        try:
-            yield connection
-        finally:
-            await connection.close()
 
-    async def _drop(self, name: str) -> None:
-        async with self._connected() as connection:
-            await connection.execute(f'DROP DATABASE IF EXISTS "{name}" WITH (FORCE)')
-        self._created.discard(name)
-
-    async def _drop_all(self) -> None:
-        for name in list(self._created):
-            await self._drop(name)
+def _dropping(name: str) -> str:
+    return f'DROP DATABASE IF EXISTS "{name}" WITH (FORCE)'
 
 
 def _memory() -> Path | None:

@@ -167,7 +167,10 @@ async def test_an_agent_is_given_to_users_in_a_role(db: Database) -> None:
         await db.catalog.user_agents.give(user.id, 404)
 
 
-@pytest.mark.parametrize("name", [" ", 5, None])
-async def test_an_agent_without_a_name_is_refused(db: Database, name: Any) -> None:
-    with pytest.raises(BadInput):
-        await db.catalog.agents.create(name)
+NO_NAMES: list[Any] = [" ", 5, None]
+
+
+async def test_an_agent_without_a_name_is_refused(db: Database, subtests: pytest.Subtests) -> None:
+    for name in NO_NAMES:
+        with subtests.test(name=name), pytest.raises(BadInput):
+            await db.catalog.agents.create(name)

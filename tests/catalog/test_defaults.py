@@ -86,17 +86,23 @@ async def test_a_page_of_capable_models_goes_on_where_it_ended(db: Database) -> 
         await db.catalog.models.list(capabilities=["tools"], after=first.next)
 
 
-@pytest.mark.parametrize("odd", [[], "text", 7, True, [{"vision": True}], {"vision": None}])
-async def test_malformed_json_of_one_model_breaks_no_list(db: Database, odd: Any) -> None:
+ODD: list[Any] = [[], "text", 7, True, [{"vision": True}], {"vision": None}]
+
+
+async def test_malformed_json_of_one_model_breaks_no_list(db: Database, subtests: pytest.Subtests) -> None:
     await make(db, "fine", capabilities={"vision": True})
-    await make(db, "odd", capabilities=odd, meta=odd, pricing=odd, default_parameters=odd)
 
-    everything = await db.catalog.models.list()
-    capable = await db.catalog.models.list(capabilities=["vision"])
+    for odd in ODD:
+        with subtests.test(odd=odd):
+            model = await make(db, "odd", capabilities=odd, meta=odd, pricing=odd, default_parameters=odd)
 
-    assert {model.key: model.meta for model in everything.items} == {"fine": {}, "odd": odd}
-    assert [model.key for model in capable.items] == ["fine"]
-    assert await db.catalog.models.price_of("odd", input_tokens=10) == 0
+            everything = await db.catalog.models.list()
+            capable = await db.catalog.models.list(capabilities=["vision"])
+
+            assert {model.key: model.meta for model in everything.items} == {"fine": {}, "odd": odd}
+            assert [model.key for model in capable.items] == ["fine"]
+            assert await db.catalog.models.price_of("odd", input_tokens=10) == 0
+            await db.catalog.models.remove(model.id)
 
 
 async def test_what_a_call_costs_is_rounded_once_half_to_even(db: Database) -> None:

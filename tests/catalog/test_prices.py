@@ -33,55 +33,57 @@ def test_a_price_for_a_token_becomes_a_price_for_a_million() -> None:
     assert read.rounded == 0
 
 
-@pytest.mark.parametrize(
-    ("per_token", "per_million", "rounded"),
-    [
-        ("0.0000000333333333333333", "0.033333333", 1),
-        ("0.0000000000000005", "0.000000000", 1),  # half to even: down
-        ("0.0000000000000015", "0.000000002", 1),  # half to even: up
-        ("0.000000000000001", "0.000000001", 0),
-    ],
-)
-def test_what_nine_places_do_not_hold_is_rounded_half_to_even(per_token: str, per_million: str, rounded: int) -> None:
-    read = listed({"key": "m", "output_cost_per_token": per_token})
-
-    assert read.values["price_output"] == Decimal(per_million)
-    assert read.rounded == rounded
+ROUNDED: list[tuple[str, str, int]] = [
+    ("0.0000000333333333333333", "0.033333333", 1),
+    ("0.0000000000000005", "0.000000000", 1),  # half to even: down
+    ("0.0000000000000015", "0.000000002", 1),  # half to even: up
+    ("0.000000000000001", "0.000000001", 0),
+]
 
 
-@pytest.mark.parametrize(
-    ("mode", "type_"),
-    [
-        ("chat", "llm"),
-        ("completion", "llm"),
-        ("responses", "llm"),
-        ("image_generation", "image"),
-        ("embedding", "embedding"),
-        ("audio_speech", "audio"),
-        ("audio_transcription", "audio"),
-        ("rerank", "rerank"),
-        ("moderation", "moderation"),
-        ("ocr", "other"),
-        ("", "other"),
-    ],
-)
-def test_each_mode_is_a_type(mode: str, type_: str) -> None:
-    assert model_type(mode) == type_
+def test_what_nine_places_do_not_hold_is_rounded_half_to_even(subtests: pytest.Subtests) -> None:
+    for per_token, per_million, rounded in ROUNDED:
+        with subtests.test(per_token=per_token):
+            read = listed({"key": "m", "output_cost_per_token": per_token})
+
+            assert read.values["price_output"] == Decimal(per_million)
+            assert read.rounded == rounded
 
 
-@pytest.mark.parametrize(
-    ("row", "reason"),
-    [
-        ({"key": " "}, "a model needs a key"),
-        ({"key": "m", "input_cost_per_token": "cheap"}, "m: input_cost_per_token is a number, not 'cheap'"),
-        ({"key": "m", "input_cost_per_token": "-1"}, "is a number from 0, not '-1'"),
-        ({"key": "m", "input_cost_per_token": "NaN"}, "is a number from 0, not 'NaN'"),
-        ({"key": "m", "max_input_tokens": "1.5"}, "m: max_input_tokens is a whole number, not '1.5'"),
-    ],
-)
-def test_a_row_that_is_no_model_says_why(row: dict[str, str | None], reason: str) -> None:
-    with pytest.raises(BadInput, match=reason):
-        listed(row)
+TYPES: list[tuple[str, str]] = [
+    ("chat", "llm"),
+    ("completion", "llm"),
+    ("responses", "llm"),
+    ("image_generation", "image"),
+    ("embedding", "embedding"),
+    ("audio_speech", "audio"),
+    ("audio_transcription", "audio"),
+    ("rerank", "rerank"),
+    ("moderation", "moderation"),
+    ("ocr", "other"),
+    ("", "other"),
+]
+
+
+def test_each_mode_is_a_type(subtests: pytest.Subtests) -> None:
+    for mode, type_ in TYPES:
+        with subtests.test(mode=mode):
+            assert model_type(mode) == type_
+
+
+NO_MODELS: list[tuple[dict[str, str | None], str]] = [
+    ({"key": " "}, "a model needs a key"),
+    ({"key": "m", "input_cost_per_token": "cheap"}, "m: input_cost_per_token is a number, not 'cheap'"),
+    ({"key": "m", "input_cost_per_token": "-1"}, "is a number from 0, not '-1'"),
+    ({"key": "m", "input_cost_per_token": "NaN"}, "is a number from 0, not 'NaN'"),
+    ({"key": "m", "max_input_tokens": "1.5"}, "m: max_input_tokens is a whole number, not '1.5'"),
+]
+
+
+def test_a_row_that_is_no_model_says_why(subtests: pytest.Subtests) -> None:
+    for row, reason in NO_MODELS:
+        with subtests.test(reason=reason), pytest.raises(BadInput, match=reason):
+            listed(row)
 
 
 def test_a_call_costs_what_its_tokens_cost() -> None:

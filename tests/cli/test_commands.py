@@ -13,6 +13,7 @@ from typer.testing import CliRunner
 
 from agentdb.cli import app
 from agentdb.cli.application import Exit
+from tests.cli.conftest import Runner
 
 PAGE = Path(__file__).parents[2] / "docs" / "operations.md"
 # They print a key, or serve until they are ended.
@@ -43,27 +44,31 @@ def test_the_table_names_every_command_the_app_has() -> None:
     assert missing == set()
 
 
-@pytest.mark.parametrize("name", sorted(commands()))
-def test_help_tells_what_a_command_does_with_an_example(name: str) -> None:
-    shown = CliRunner().invoke(app, [*name.split(), "--help"], env={"COLUMNS": "200", "TERM": "dumb"})
+def test_help_tells_what_a_command_does_with_an_example(subtests: pytest.Subtests) -> None:
+    for name in sorted(commands()):
+        with subtests.test(name=name):
+            shown = Runner().invoke(app, [*name.split(), "--help"], env={"COLUMNS": "200", "TERM": "dumb"})
 
-    words = " ".join(shown.stdout.split())
-    assert shown.exit_code == 0
-    assert re.search(rf"Examples?: .*agentdb (--\S+ \S+ )?{name}", words)
+            words = " ".join(shown.stdout.split())
+            assert shown.exit_code == 0
+            assert re.search(rf"Examples?: .*agentdb (--\S+ \S+ )?{name}", words)
 
 
-@pytest.mark.parametrize("name", sorted(commands().keys() - WITHOUT_JSON))
-def test_a_command_can_speak_json(name: str) -> None:
-    options = {option for parameter in commands()[name].params for option in parameter.opts}
+def test_a_command_can_speak_json(subtests: pytest.Subtests) -> None:
+    known = commands()
 
-    assert "--json" in options
+    for name in sorted(known.keys() - WITHOUT_JSON):
+        with subtests.test(name=name):
+            options = {option for parameter in known[name].params for option in parameter.opts}
+
+            assert "--json" in options
 
 
 def test_what_a_command_ends_with_is_what_the_page_says() -> None:
     page = PAGE.read_text(encoding="utf-8")
 
     assert all(f"**{code.value}**" in page for code in Exit)
-    assert CliRunner().invoke(app, ["status", "--nonsense"]).exit_code == Exit.FAILED
+    assert Runner().invoke(app, ["status", "--nonsense"]).exit_code == Exit.FAILED
 
 
 @pytest.mark.parametrize(
@@ -79,7 +84,7 @@ def test_shells_learn_to_complete(shell: str, said: str, monkeypatch: pytest.Mon
 
 
 def test_a_word_is_completed() -> None:
-    completed = CliRunner().invoke(
+    completed = Runner().invoke(
         app,
         [],
         prog_name="agentdb",

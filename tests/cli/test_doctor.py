@@ -13,7 +13,7 @@ from typing import Any
 
 import asyncpg
 import pytest
-from typer.testing import CliRunner, Result
+from typer.testing import Result
 
 from agentdb import migrating
 from agentdb.cli import app
@@ -22,6 +22,7 @@ from agentdb.database import Database
 from agentdb.engine import examining
 from agentdb.operating import doctor
 from tests.canaries import canary
+from tests.cli.conftest import Runner
 from tests.cli.test_rebuild import sql
 
 Command = Callable[..., Result]
@@ -81,7 +82,7 @@ def test_a_misspelt_setting_is_told_with_the_one_that_is_meant(
 ) -> None:
     monkeypatch.setenv("AGENTDB_POOLSIZE", "3")
 
-    code, found = examined(lambda *words: CliRunner().invoke(app, ["--url", migrated_sqlite_url, *words]))
+    code, found = examined(lambda *words: Runner().invoke(app, ["--url", migrated_sqlite_url, *words]))
 
     assert code == 1
     assert "AGENTDB_POOLSIZE (AGENTDB_POOL_SIZE is meant?)" in found["settings"]["told"]
@@ -90,7 +91,7 @@ def test_a_misspelt_setting_is_told_with_the_one_that_is_meant(
 def test_settings_that_are_refused_are_a_finding(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("AGENTDB_POOL_SIZE", "none")
 
-    result = CliRunner().invoke(app, ["doctor", "--json"])
+    result = Runner().invoke(app, ["doctor", "--json"])
 
     assert result.exit_code == 2
     assert [(finding["check"], finding["verdict"]) for finding in json.loads(result.stdout)] == [("settings", "wrong")]
@@ -102,7 +103,7 @@ def test_a_server_that_is_away_ends_with_two_and_shows_no_password(monkeypatch: 
     monkeypatch.setenv("AGENTDB_REPLICA_URL", f"postgresql://agentdb:{password}@127.0.0.1:1/agentdb")
 
     for words in ((), ("--json",)):
-        result = CliRunner().invoke(app, ["doctor", *words])
+        result = Runner().invoke(app, ["doctor", *words])
 
         assert result.exit_code == 2
         assert "127.0.0.1:1" in result.output or "connecting" in result.output
@@ -114,7 +115,7 @@ def test_files_that_others_may_read_are_told(migrated_sqlite_url: str, tmp_path:
     tmp_path.chmod(0o755)
     (tmp_path / "agentdb.db").chmod(0o644)
 
-    result = CliRunner().invoke(app, ["--url", migrated_sqlite_url, "doctor", "--json"])
+    result = Runner().invoke(app, ["--url", migrated_sqlite_url, "doctor", "--json"])
 
     remedies = [finding["remedy"] for finding in json.loads(result.stdout) if finding["check"] == "folders"]
     assert result.exit_code == 1
@@ -153,7 +154,7 @@ def test_a_damaged_file_is_told(migrated_sqlite_url: str, tmp_path: Path) -> Non
         " WHERE name = 'uq_models__type'",
     )
 
-    result = CliRunner().invoke(app, ["--url", migrated_sqlite_url, "doctor", "--thorough", "--json"])
+    result = Runner().invoke(app, ["--url", migrated_sqlite_url, "doctor", "--thorough", "--json"])
 
     assert result.exit_code == 2
     assert "wrong" in {f["verdict"] for f in json.loads(result.stdout) if f["check"] in {"indexes", "connection"}}
@@ -228,7 +229,7 @@ async def test_a_replica_that_follows_nobody_and_a_pooler_without_a_way_past_it_
 def test_people_are_told_what_to_do(migrated_sqlite_url: str, tmp_path: Path) -> None:
     tmp_path.chmod(0o755)
 
-    result = CliRunner().invoke(app, ["--url", migrated_sqlite_url, "doctor"])
+    result = Runner().invoke(app, ["--url", migrated_sqlite_url, "doctor"])
 
     assert result.exit_code == 1
     assert f"→ chmod 700 {tmp_path}" in result.stdout

@@ -6,15 +6,16 @@ import json
 import re
 
 import pytest
-from typer.testing import CliRunner, Result
+from typer.testing import Result
 
 from agentdb.cli import app
 from agentdb.models import tables
 from agentdb.services import KNOWN, SERVICES
+from tests.cli.conftest import Runner
 
 
 def grants(*words: str, url: str = "sqlite://") -> Result:
-    return CliRunner().invoke(app, ["--url", url, "grants", *words])
+    return Runner().invoke(app, ["--url", url, "grants", *words])
 
 
 def of(name: str, result: Result) -> str:
@@ -23,18 +24,19 @@ def of(name: str, result: Result) -> str:
     return found[1] if found else ""
 
 
-@pytest.mark.parametrize("service", KNOWN)
-def test_a_service_is_granted_what_is_its_own_and_nothing_else(service: str) -> None:
-    result = grants("--service", service)
+def test_a_service_is_granted_what_is_its_own_and_nothing_else(subtests: pytest.Subtests) -> None:
+    for service in KNOWN:
+        with subtests.test(service=service):
+            result = grants("--service", service)
 
-    assert result.exit_code == 0
-    rights = SERVICES[service]
-    assert {name for name in tables if of(name, result)} == rights.reads
-    assert {name for name in tables if "INSERT" in of(name, result)} == rights.writes
-    for name in tables:
-        table_wide = re.findall(r"\bUPDATE\b(?! \()", of(name, result))
-        assert bool(table_wide) == (name in rights.writes or (name == "costs" and name in rights.locks))
-        assert "TRUNCATE" not in of(name, result)
+            assert result.exit_code == 0
+            rights = SERVICES[service]
+            assert {name for name in tables if of(name, result)} == rights.reads
+            assert {name for name in tables if "INSERT" in of(name, result)} == rights.writes
+            for name in tables:
+                table_wide = re.findall(r"\bUPDATE\b(?! \()", of(name, result))
+                assert bool(table_wide) == (name in rights.writes or (name == "costs" and name in rights.locks))
+                assert "TRUNCATE" not in of(name, result)
 
 
 def test_what_was_granted_before_is_taken_away_first_in_the_same_transaction() -> None:
@@ -76,12 +78,13 @@ def test_names_are_quoted() -> None:
     assert '"My S"."users"' in result.stdout
 
 
-@pytest.mark.parametrize("role", ["", "a\nb", "a\0b", "é" * 32])
-def test_what_no_role_can_be_called_is_refused(role: str) -> None:
-    result = grants("--service", "cms", "--role", role)
+def test_what_no_role_can_be_called_is_refused(subtests: pytest.Subtests) -> None:
+    for role in ["", "a\nb", "a\0b", "é" * 32]:
+        with subtests.test(role=role):
+            result = grants("--service", "cms", "--role", role)
 
-    assert (result.exit_code, result.stdout) == (2, "")
-    assert "is no name; expected 1 to 63 bytes" in result.stderr
+            assert (result.exit_code, result.stdout) == (2, "")
+            assert "is no name; expected 1 to 63 bytes" in result.stderr
 
 
 def test_an_unknown_service_is_told_the_known_ones() -> None:

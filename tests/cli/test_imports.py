@@ -8,10 +8,11 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from typer.testing import CliRunner, Result
+from typer.testing import Result
 
 from agentdb.cli import app
 from tests.canaries import told
+from tests.cli.conftest import Runner
 from tests.importing.naisys_files import hub_file, supervisor_file
 
 Command = Callable[..., Result]
@@ -36,34 +37,34 @@ def test_the_sample_goes_in_once_and_is_reported(command: Command) -> None:
     assert all(len(row["cost"].partition(".")[2]) == 9 for row in overview["spending_by_user"])
 
 
-def test_a_line_that_does_not_go_in_is_named_and_ends_with_one(command: Command, tmp_path: Path) -> None:
+def test_a_line_that_does_not_go_in_is_named_and_ends_with_one(migrated: Command, tmp_path: Path) -> None:
     sample = (EXAMPLES / "chat-sample.jsonl").read_text(encoding="utf-8").splitlines()
     file = tmp_path / "runs.jsonl"
     file.write_text("\n".join([sample[0], "{}", sample[1]]), encoding="utf-8")
 
-    result = command("import", "chat", file)
+    result = migrated("import", "chat", file)
 
     assert result.exit_code == 1
     assert result.stdout.startswith("2 runs imported")
     assert f"{file}, line 2: not a run: object missing required field `id`\n" in result.stderr
 
 
-def test_what_a_terminal_would_obey_is_not_written(command: Command, tmp_path: Path) -> None:
+def test_what_a_terminal_would_obey_is_not_written(migrated: Command, tmp_path: Path) -> None:
     run = json.loads((EXAMPLES / "chat-sample.jsonl").read_text(encoding="utf-8").splitlines()[0])
     bad = {**run, "messages": [{"role": "\x1b[2J"}]}
     file = tmp_path / "runs.jsonl"
     file.write_text("\n".join(json.dumps(line) for line in (bad, {**run, "model": "[red]\x1b[2J"})), encoding="utf-8")
 
-    imported = command("import", "chat", file)
-    report = command("report")
+    imported = migrated("import", "chat", file)
+    report = migrated("report")
 
     assert imported.exit_code == 1
     assert "\x1b" not in imported.stderr + report.stdout
     assert "[red]" in report.stdout
 
 
-def test_an_empty_database_is_reported_for_people_too(command: Command) -> None:
-    result = command("report")
+def test_an_empty_database_is_reported_for_people_too(migrated: Command) -> None:
+    result = migrated("report")
 
     assert result.exit_code == 0
     assert "Spending by day (UTC)" in result.stdout
@@ -78,7 +79,7 @@ def test_an_empty_database_is_reported_for_people_too(command: Command) -> None:
     ],
 )
 def test_a_failure_is_one_line_and_ends_with_two(words: list[str], reason: str) -> None:
-    result = CliRunner().invoke(app, words)
+    result = Runner().invoke(app, words)
 
     assert result.exit_code == 2
     assert result.stderr.startswith("error: ")
@@ -87,7 +88,7 @@ def test_a_failure_is_one_line_and_ends_with_two(words: list[str], reason: str) 
 
 
 def test_a_file_that_is_not_there_ends_with_two(tmp_path: Path) -> None:
-    result = CliRunner().invoke(app, ["--url", "sqlite://", "import", "chat", str(tmp_path / "absent")])
+    result = Runner().invoke(app, ["--url", "sqlite://", "import", "chat", str(tmp_path / "absent")])
 
     assert result.exit_code == 2
     assert result.stderr == f"error: {tmp_path / 'absent'} cannot be read: no such file or directory\n"

@@ -13,13 +13,14 @@ from typing import Any, Final
 
 import pytest
 from sqlalchemy import update
-from typer.testing import CliRunner, Result
+from typer.testing import Result
 
 import agentdb
 from agentdb.cli import app
 from agentdb.keyring import Keyring
 from agentdb.models import Provider
 from agentdb.types import uuid7
+from tests.cli.conftest import Runner
 
 Command = Callable[..., Result]
 
@@ -59,7 +60,7 @@ def _keys(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_a_new_key_is_one_line_that_the_setting_takes(monkeypatch: pytest.MonkeyPatch) -> None:
-    runner = CliRunner()
+    runner = Runner()
     first, second = (runner.invoke(app, ["keys", "new"]).stdout for _ in range(2))
 
     assert first != second
@@ -67,11 +68,12 @@ def test_a_new_key_is_one_line_that_the_setting_takes(monkeypatch: pytest.Monkey
     assert Keyring.from_settings(agentdb.Settings.load("sqlite://", encryption_keys=f"{first},{second}")).ready
 
 
-def test_rotating_and_checking_tell_what_was_done(command: Command, database_url: str) -> None:
-    _store(database_url, "a", "b")
+def test_rotating_and_checking_tell_what_was_done(migrated: Command, migrated_url: str) -> None:
+    _store(migrated_url, "a", "b")
 
     before, rotated, again, after = (
-        command("keys", *words) for words in (["check"], ["rotate"], ["rotate", "--json"], ["check", "--all", "--json"])
+        migrated("keys", *words)
+        for words in (["check"], ["rotate"], ["rotate", "--json"], ["check", "--all", "--json"])
     )
 
     assert [result.exit_code for result in (before, rotated, again, after)] == [0, 0, 0, 0]
@@ -81,11 +83,11 @@ def test_rotating_and_checking_tell_what_was_done(command: Command, database_url
     assert json.loads(after.stdout) == {"checked": 2, "keys": {AFTER.ids[0]: 2}, "unreadable": []}
 
 
-def test_a_secret_that_does_not_open_is_named_and_ends_with_one(command: Command, database_url: str) -> None:
-    rows = _store(database_url, "a", "b")
-    _give_all_the_same_ciphertext(database_url)
+def test_a_secret_that_does_not_open_is_named_and_ends_with_one(migrated: Command, migrated_url: str) -> None:
+    rows = _store(migrated_url, "a", "b")
+    _give_all_the_same_ciphertext(migrated_url)
 
-    told, sampled, listed = command("keys", "check"), command("keys", "check", "--sample", 1), _check_json(command)
+    told, sampled, listed = migrated("keys", "check"), migrated("keys", "check", "--sample", 1), _check_json(migrated)
 
     assert (told.exit_code, sampled.exit_code) == (1, 1)
     assert told.stdout.startswith("0 of 2 secrets open\n")
@@ -157,13 +159,13 @@ def test_all_and_a_sample_exclude_each_other(command: Command) -> None:
 
 
 @pytest.mark.long
-def test_the_installed_command_rotates_and_never_shows_a_secret(database_url: str) -> None:
-    _store(database_url, "a")
+def test_the_installed_command_rotates_and_never_shows_a_secret(migrated_url: str) -> None:
+    _store(migrated_url, "a")
 
     rotated, checked = (
         subprocess.run(
             [sys.executable, "-m", "agentdb", "keys", *words],
-            env={**os.environ, "AGENTDB_URL": database_url},
+            env={**os.environ, "AGENTDB_URL": migrated_url},
             capture_output=True,
             text=True,
             timeout=60,

@@ -27,11 +27,10 @@ def test_an_empty_database_is_brought_up_to_date_and_agrees(command: Command) ->
     assert (checked.exit_code, json.loads(checked.stdout)) == (0, [])
 
 
-def test_what_differs_is_named_and_ends_with_one(command: Command) -> None:
-    command("migrate")
-    taken_back = command("downgrade", "0001")
+def test_what_differs_is_named_and_ends_with_one(migrated: Command) -> None:
+    taken_back = migrated("downgrade", "0001")
 
-    checked = command("check")
+    checked = migrated("check")
 
     assert (taken_back.exit_code, taken_back.stdout) == (0, f"the schema went from {HEAD} to 0001\n")
     assert checked.exit_code == 1
@@ -39,13 +38,11 @@ def test_what_differs_is_named_and_ends_with_one(command: Command) -> None:
     assert "column agents.name is missing from the database" in checked.stderr
 
 
-def test_a_database_can_be_said_to_be_at_a_revision(command: Command) -> None:
-    command("migrate")
-
-    stamped = command("stamp", "0001")
+def test_a_database_can_be_said_to_be_at_a_revision(migrated: Command) -> None:
+    stamped = migrated("stamp", "0001")
 
     assert stamped.exit_code == 0
-    assert json.loads(command("status", "--json").stdout)["revision"] == "0001"
+    assert json.loads(migrated("status", "--json").stdout)["revision"] == "0001"
 
 
 def test_a_revision_nobody_knows_ends_with_two(command: Command) -> None:

@@ -7,9 +7,10 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from typer.testing import CliRunner, Result
+from typer.testing import Result
 
 from agentdb.cli import app
+from tests.cli.conftest import Runner
 
 Command = Callable[..., Result]
 
@@ -40,7 +41,7 @@ def test_a_folder_of_ones_own_is_all_that_is_seeded(
 def test_each_problem_is_one_line_with_its_place(tmp_path: Path) -> None:
     (tmp_path / "roles.csv").write_text("name,display_order\nnull,\x1b[2J\n", encoding="utf-8")
 
-    result = CliRunner().invoke(app, ["--url", "sqlite://", "seed", str(tmp_path)])
+    result = Runner().invoke(app, ["--url", "sqlite://", "seed", str(tmp_path)])
 
     assert result.exit_code == 2
     assert result.stdout == ""
@@ -50,7 +51,7 @@ def test_each_problem_is_one_line_with_its_place(tmp_path: Path) -> None:
 
 
 def test_a_folder_that_is_not_there_ends_with_two(tmp_path: Path) -> None:
-    result = CliRunner().invoke(app, ["--url", "sqlite://", "seed", str(tmp_path / "absent")])
+    result = Runner().invoke(app, ["--url", "sqlite://", "seed", str(tmp_path / "absent")])
 
     assert result.exit_code == 2
     assert result.stderr == f"error: there is no folder of seed files at {tmp_path / 'absent'}\n"

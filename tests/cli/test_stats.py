@@ -7,10 +7,11 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from typer.testing import CliRunner, Result
+from typer.testing import Result
 
 from agentdb.cli import app
 from agentdb.models import tables
+from tests.cli.conftest import Runner
 from tests.cli.test_rebuild import sql
 
 Command = Callable[..., Result]
@@ -23,10 +24,10 @@ def shape(value: Any) -> Any:
     return [shape(value[0])] if isinstance(value, list) and value else None
 
 
-def test_rows_are_counted_and_sizes_measured(command: Command) -> None:
-    command("seed")
+def test_rows_are_counted_and_sizes_measured(migrated: Command) -> None:
+    migrated("seed")
 
-    result = command("stats", "--json")
+    result = migrated("stats", "--json")
 
     found = json.loads(result.stdout)
     sizes = {table["name"]: table for table in found["tables"]}
@@ -39,11 +40,11 @@ def test_rows_are_counted_and_sizes_measured(command: Command) -> None:
     assert ("models", "uq_models__type") in {(index["table"], index["name"]) for index in found["indexes"]}
 
 
-def test_both_databases_answer_in_the_same_words(sqlite_url: str, postgresql_url: str) -> None:
+def test_both_databases_answer_in_the_same_words(migrated_sqlite_url: str, migrated_postgresql_url: str) -> None:
     documents = []
-    for url in (sqlite_url, postgresql_url):
-        CliRunner().invoke(app, ["--url", url, "migrate"])
-        found = json.loads(CliRunner().invoke(app, ["--url", url, "stats", "--json"]).stdout)
+    for url in (migrated_sqlite_url, migrated_postgresql_url):
+        Runner().invoke(app, ["--url", url, "migrate"])
+        found = json.loads(Runner().invoke(app, ["--url", url, "stats", "--json"]).stdout)
         found["pool"]["sessions"] = []  # of which a file has none
         documents.append(shape(found))
 
@@ -58,17 +59,17 @@ def test_a_server_tells_which_indexes_are_read(migrated_postgresql_url: str) -> 
         "SELECT pg_stat_force_next_flush()",
     )
 
-    found = json.loads(CliRunner().invoke(app, ["--url", migrated_postgresql_url, "stats", "--json"]).stdout)
+    found = json.loads(Runner().invoke(app, ["--url", migrated_postgresql_url, "stats", "--json"]).stdout)
 
     scans = {index["name"]: index["scans"] for index in found["indexes"]}
     assert scans["pk_users"] >= 1
     assert scans["uq_users__email"] == 0
 
 
-def test_a_quick_look_scans_nothing(sqlite_url: str) -> None:
-    CliRunner().invoke(app, ["--url", sqlite_url, "seed"])
+def test_a_quick_look_scans_nothing(migrated_sqlite_url: str) -> None:
+    Runner().invoke(app, ["--url", migrated_sqlite_url, "seed"])
 
-    found = json.loads(CliRunner().invoke(app, ["--url", sqlite_url, "stats", "--quick", "--json"]).stdout)
+    found = json.loads(Runner().invoke(app, ["--url", migrated_sqlite_url, "stats", "--quick", "--json"]).stdout)
 
     assert {table["rows"] for table in found["tables"]} == {None}
     assert {table["name"] for table in found["tables"]} >= tables.keys()
@@ -85,7 +86,7 @@ def test_people_are_shown_tables(migrated: Command) -> None:
 def test_a_database_that_is_not_there_is_not_made(
     sqlite_url: str, tmp_path: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    result = CliRunner().invoke(app, ["--url", sqlite_url, "stats"])
+    result = Runner().invoke(app, ["--url", sqlite_url, "stats"])
 
     assert result.exit_code == 2
     assert "there is no database file" in result.stderr

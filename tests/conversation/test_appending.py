@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime, timedelta
+from itertools import product
 from typing import Any
 
 import pytest
@@ -60,32 +62,32 @@ async def test_nobody_appends_to_somebody_elses_conversation(db: Database) -> No
     assert await messages.count() == 1
 
 
-@pytest.mark.parametrize(
-    ("content", "why"),
-    [
-        (None, "not NoneType"),
-        (7, "not int"),
-        ({"type": "text"}, "not dict"),
-        (("x",), "not tuple"),
-        (["x"], "block 0 is an object"),
-        ([{"type": "text"}, {"text": "x"}], "block 1 has no type"),
-        ([{"type": 7}], "block 0 has no type"),
-        ([{"type": ""}], "block 0 has no type"),
-    ],
+NO_CONTENT: tuple[tuple[Any, str], ...] = (
+    (None, "not NoneType"),
+    (7, "not int"),
+    ({"type": "text"}, "not dict"),
+    (("x",), "not tuple"),
+    (["x"], "block 0 is an object"),
+    ([{"type": "text"}, {"text": "x"}], "block 1 has no type"),
+    ([{"type": 7}], "block 0 has no type"),
+    ([{"type": ""}], "block 0 has no type"),
 )
-async def test_content_is_a_text_or_blocks_with_a_type(db: Database, content: Any, why: str) -> None:
+
+
+async def test_content_is_a_text_or_blocks_with_a_type(db: Database, subtests: pytest.Subtests) -> None:
     conversation = (await make_conversation(db, messages=1)).id
     messages = db.conversation.messages
     (first,) = await messages.latest(conversation)
+    calls: dict[str, Callable[[Any], Awaitable[Any]]] = {
+        "append": lambda content: messages.append(conversation, "user", content),
+        "append_many": lambda content: messages.append_many(conversation, [{"role": "user", "content": content}]),
+        "edit": lambda content: messages.edit(first.id, content),
+        "update": lambda content: messages.update(first.id, content=content),
+    }
 
-    for call in (
-        messages.append(conversation, "user", content),
-        messages.append_many(conversation, [{"role": "user", "content": content}]),
-        messages.edit(first.id, content),
-        messages.update(first.id, content=content),
-    ):
-        with pytest.raises(BadInput, match=why):
-            await call
+    for name, (content, why) in product(calls, NO_CONTENT):
+        with subtests.test(call=name, content=content), pytest.raises(BadInput, match=why):
+            await calls[name](content)
 
     assert await messages.count() == 1
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from itertools import product
 from typing import Any
 from uuid import uuid4
 
@@ -32,8 +33,7 @@ async def test_a_message_is_added_by_appending_alone(db: Database) -> None:
     assert (await messages.append(conversation, "user", "x")).position == 2
 
 
-@pytest.mark.parametrize("name", ["id", "uuid", "created_at"])
-async def test_what_a_row_is_known_by_never_changes(db: Database, name: str) -> None:
+async def test_what_a_row_is_known_by_never_changes(db: Database, subtests: pytest.Subtests) -> None:
     conversation = await make_conversation(db, messages=1)
     resource = await db.conversation.resources.attach("note", conversation_id=conversation.id)
     (message,) = await db.conversation.messages.latest(conversation.id)
@@ -44,10 +44,11 @@ async def test_what_a_row_is_known_by_never_changes(db: Database, name: str) -> 
         (db.conversation.resources, resource.id),
     ]
 
-    for repository, key in rows:
-        with pytest.raises(BadInput):
-            await repository.update(key, **{name: values[name]})
-        assert await repository.exists(id=key)
+    for (repository, key), name in product(rows, values):
+        with subtests.test(of=repository.model.__tablename__, name=name):
+            with pytest.raises(BadInput):
+                await repository.update(key, **{name: values[name]})
+            assert await repository.exists(id=key)
 
 
 async def test_an_upsert_does_not_move_a_conversations_count(db: Database) -> None:
@@ -62,35 +63,40 @@ async def test_an_upsert_does_not_move_a_conversations_count(db: Database) -> No
     assert (renamed.id, renamed.title, renamed.last_position) == (conversation.id, "new", 2)
 
 
-@pytest.mark.parametrize("message", ["text", 5, None, ["user", "x"]])
-async def test_what_is_no_message_is_refused(db: Database, message: Any) -> None:
-    conversation = (await make_conversation(db)).id
+async def test_what_is_no_message_is_refused(agentdb: Database, subtests: pytest.Subtests) -> None:
+    conversation = (await make_conversation(agentdb)).id
 
-    with pytest.raises(BadInput, match="object with a role"):
-        await db.conversation.messages.append_many(conversation, [message])
+    some: tuple[Any, ...] = ("text", 5, None, ["user", "x"])
+    for message in some:
+        with subtests.test(message=message), pytest.raises(BadInput, match="object with a role"):
+            await agentdb.conversation.messages.append_many(conversation, [message])
 
 
-@pytest.mark.parametrize("metadata", [[1], "text", 5])
-async def test_metadata_that_is_no_object_is_refused(db: Database, metadata: Any) -> None:
+async def test_metadata_that_is_no_object_is_refused(db: Database, subtests: pytest.Subtests) -> None:
     conversation = await make_conversation(db, messages=1)
     messages = db.conversation.messages
     (message,) = await messages.latest(conversation.id)
-    calls: list[Callable[[], Awaitable[Any]]] = [
-        lambda: messages.append(conversation.id, "user", "x", metadata=metadata),
-        lambda: messages.append_many(conversation.id, [{"role": "user", "content": "x", "metadata": metadata}]),
-        lambda: messages.edit(message.id, "x", metadata=metadata),
-        lambda: messages.update(message.id, metadata=metadata),
-    ]
+    calls: dict[str, Callable[[Any], Awaitable[Any]]] = {
+        "append": lambda metadata: messages.append(conversation.id, "user", "x", metadata=metadata),
+        "append_many": lambda metadata: messages.append_many(
+            conversation.id, [{"role": "user", "content": "x", "metadata": metadata}]
+        ),
+        "edit": lambda metadata: messages.edit(message.id, "x", metadata=metadata),
+        "update": lambda metadata: messages.update(message.id, metadata=metadata),
+    }
 
-    for call in calls:
-        with pytest.raises(BadInput, match=r"messages\.metadata is an object"):
-            await call()
+    for name, metadata in product(calls, ([1], "text", 5)):
+        with (
+            subtests.test(call=name, metadata=metadata),
+            pytest.raises(BadInput, match=r"messages\.metadata is an object"),
+        ):
+            await calls[name](metadata)
     assert await messages.count() == 1
 
 
-async def test_a_page_begins_at_a_position(db: Database) -> None:
-    conversation = (await make_conversation(db, messages=1)).id
-    messages: Any = db.conversation.messages
+async def test_a_page_begins_at_a_position(agentdb: Database) -> None:
+    conversation = (await make_conversation(agentdb, messages=1)).id
+    messages: Any = agentdb.conversation.messages
     calls: list[Callable[[], Awaitable[Any]]] = [
         lambda: messages.before(conversation, None),
         lambda: messages.after(conversation, None),
@@ -102,13 +108,14 @@ async def test_a_page_begins_at_a_position(db: Database) -> None:
             await call()
 
 
-@pytest.mark.parametrize("key", [None, ""])
-async def test_a_conversation_is_not_found_again_without_a_key(db: Database, key: Any) -> None:
-    user = (await make_user(db)).id
+async def test_a_conversation_is_not_found_again_without_a_key(agentdb: Database, subtests: pytest.Subtests) -> None:
+    user = (await make_user(agentdb)).id
 
-    with pytest.raises(BadInput, match="by a key"):
-        await db.conversation.conversations.get_or_create(key, user_id=user)
-    assert await db.conversation.conversations.count() == 0
+    some: tuple[Any, ...] = (None, "")
+    for key in some:
+        with subtests.test(key=key), pytest.raises(BadInput, match="by a key"):
+            await agentdb.conversation.conversations.get_or_create(key, user_id=user)
+    assert await agentdb.conversation.conversations.count() == 0
 
 
 async def test_a_key_that_a_tenant_does_not_see_is_refused_and_holds_up_nobody(db: Database) -> None:

@@ -36,8 +36,8 @@ async def test_appends_of_64_tasks_have_positions_without_gaps(db: Database) -> 
         assert (await db.conversation.messages.get(message.id)).content == f"message {number}"
 
 
-async def test_two_databases_on_one_conversation_leave_no_gaps(database_url: str) -> None:
-    async with agentdb.connect(database_url) as one, agentdb.connect(database_url) as other:
+async def test_two_databases_on_one_conversation_leave_no_gaps(migrated_url: str) -> None:
+    async with agentdb.connect(migrated_url) as one, agentdb.connect(migrated_url) as other:
         conversation = await _conversation(one)
 
         messages = await asyncio.gather(

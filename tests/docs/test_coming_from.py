@@ -78,21 +78,24 @@ def anchors(page: Path) -> set[str]:
     return {re.sub(r"[^\w -]", "", head.lower()).replace(" ", "-") for head in heads}
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
-def test_every_command_a_page_names_is_there_with_its_options(page: Path) -> None:
+def test_every_command_a_page_names_is_there_with_its_options(subtests: pytest.Subtests) -> None:
     known = commands()
 
-    for word, rest in named(page):
-        assert word in known, f"agentdb {word}"
-        words = shlex.split(rest.replace("...", "").replace("[", "").replace("]", ""), comments=True, posix=True)
-        command = known[word]
-        if under := getattr(command, "commands", None):
-            inner = [one for one in words if one in under]
-            assert inner or not words, f"agentdb {word}{rest}"
-            command = known[f"{word} {inner[0]}"] if inner else command
-        options = {flag for one in command.params for flag in (*one.opts, *one.secondary_opts)}
-        for given in (one for one in words if one.startswith("-") and one != "--"):
-            assert given.split("=")[0] in {*options, "--help"}, f"agentdb {word}{rest}"
+    for page in PAGES:
+        with subtests.test(page=page.name):
+            for word, rest in named(page):
+                assert word in known, f"agentdb {word}"
+                words = shlex.split(
+                    rest.replace("...", "").replace("[", "").replace("]", ""), comments=True, posix=True
+                )
+                command = known[word]
+                if under := getattr(command, "commands", None):
+                    inner = [one for one in words if one in under]
+                    assert inner or not words, f"agentdb {word}{rest}"
+                    command = known[f"{word} {inner[0]}"] if inner else command
+                options = {flag for one in command.params for flag in (*one.opts, *one.secondary_opts)}
+                for given in (one for one in words if one.startswith("-") and one != "--"):
+                    assert given.split("=")[0] in {*options, "--help"}, f"agentdb {word}{rest}"
 
 
 def test_commands_are_found_where_pages_name_them() -> None:
@@ -109,15 +112,16 @@ def test_every_table_of_ours_is_named_in_where_tables_went() -> None:
     assert tables.keys() - spoken == set()
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
-def test_every_call_a_page_names_is_there(page: Path) -> None:
+def test_every_call_a_page_names_is_there(subtests: pytest.Subtests) -> None:
     known = repositories()
 
-    for aggregate, repository, method in CALL.findall(text_of(page)):
-        if aggregate not in known or aggregate == "reports":
-            continue
-        assert repository in known[aggregate], f"{aggregate}.{repository}"
-        assert not method or hasattr(known[aggregate][repository], method), f"{aggregate}.{repository}.{method}"
+    for page in PAGES:
+        with subtests.test(page=page.name):
+            for aggregate, repository, method in CALL.findall(text_of(page)):
+                if aggregate not in known or aggregate == "reports":
+                    continue
+                assert repository in known[aggregate], f"{aggregate}.{repository}"
+                assert not method or hasattr(known[aggregate][repository], method), f"{aggregate}.{repository}.{method}"
 
 
 def test_every_repository_named_in_where_tables_went_is_there() -> None:
@@ -129,27 +133,31 @@ def test_every_repository_named_in_where_tables_went_is_there() -> None:
     assert [pair for pair in named if pair[1] not in known[pair[0]]] == []
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
-def test_every_test_a_page_names_is_there(page: Path) -> None:
-    for path, name in PROOF.findall(text_of(page)):
-        source = (ROOT / path).read_text(encoding="utf-8")
-        assert not name or re.search(rf"def {name}\(", source), f"{path}::{name}"
+def test_every_test_a_page_names_is_there(subtests: pytest.Subtests) -> None:
+    for page in PAGES:
+        with subtests.test(page=page.name):
+            for path, name in PROOF.findall(text_of(page)):
+                source = (ROOT / path).read_text(encoding="utf-8")
+                assert not name or re.search(rf"def {name}\(", source), f"{path}::{name}"
 
 
-@pytest.mark.parametrize("page", OURS, ids=lambda page: page.name)
-def test_every_page_and_heading_that_is_linked_is_there(page: Path) -> None:
-    for link in LINK.findall(text_of(page)):
-        place, _, heading = link.partition("#")
-        target = page.parent / place if place else page
-        assert target.is_file(), link
-        assert not heading or heading in anchors(target), link
+def test_every_page_and_heading_that_is_linked_is_there(subtests: pytest.Subtests) -> None:
+    for page in OURS:
+        with subtests.test(page=page.name):
+            for link in LINK.findall(text_of(page)):
+                place, _, heading = link.partition("#")
+                target = page.parent / place if place else page
+                assert target.is_file(), link
+                assert not heading or heading in anchors(target), link
 
 
-@pytest.mark.parametrize("page", OURS, ids=lambda page: page.name)
-def test_no_line_is_longer_than_a_screen(page: Path) -> None:
-    assert [line for line in text_of(page).splitlines() if len(line) > LONGEST] == []
+def test_no_line_is_longer_than_a_screen(subtests: pytest.Subtests) -> None:
+    for page in OURS:
+        with subtests.test(page=page.name):
+            assert [line for line in text_of(page).splitlines() if len(line) > LONGEST] == []
 
 
-@pytest.mark.parametrize("page", OURS, ids=lambda page: page.name)
-def test_the_readme_leads_to_the_page(page: Path) -> None:
-    assert f"(docs/{page.name})" in text_of(ROOT / "README.md")
+def test_the_readme_leads_to_the_page(subtests: pytest.Subtests) -> None:
+    for page in OURS:
+        with subtests.test(page=page.name):
+            assert f"(docs/{page.name})" in text_of(ROOT / "README.md")

@@ -215,11 +215,12 @@ async def test_bulk_errors_name_the_first_offending_row(db: Database) -> None:
     assert await rows(db, User).count() == 1
 
 
-@pytest.mark.parametrize("key", ["1", 1.0, True, 2**63, -(2**64), "x", b"1"])
-async def test_a_key_of_another_type_is_refused(db: Database, key: Any) -> None:
+async def test_a_key_of_another_type_is_refused(db: Database, subtests: pytest.Subtests) -> None:
     await rows(db, User).add(username="bob")
 
-    assert isinstance(await refused(rows(db, User).get(key)), BadInput)
+    for key in ["1", 1.0, True, 2**63, -(2**64), "x", b"1"]:
+        with subtests.test(key=key):
+            assert isinstance(await refused(rows(db, User).get(key)), BadInput)
 
 
 async def test_an_unknown_table_is_a_schema_mismatch(db: Database) -> None:

@@ -26,8 +26,8 @@ def _counting(steps: int) -> Plan[int]:
     return Plan[int](select(literal_column(numbers)), name="counting", point=True)
 
 
-async def test_a_unit_that_has_only_read_is_the_writer_already(database_url: str) -> None:
-    async with agentdb.connect(database_url) as db, agentdb.connect(database_url) as other:
+async def test_a_unit_that_has_only_read_is_the_writer_already(migrated_url: str) -> None:
+    async with agentdb.connect(migrated_url) as db, agentdb.connect(migrated_url) as other:
         async with db.write() as unit:
             await unit.supervisor.users.count()
             late = asyncio.create_task(other.supervisor.users.add(username="late"))

@@ -36,8 +36,8 @@ def _counting(steps: int) -> Plan[Any]:
 
 
 @pytest.fixture
-def path(sqlite_url: str) -> Path:
-    return Path(sqlite_url.removeprefix("sqlite:///"))
+def path(migrated_sqlite_url: str) -> Path:
+    return Path(migrated_sqlite_url.removeprefix("sqlite:///"))
 
 
 async def _longest_gap(call: asyncio.Future[Any]) -> float:
@@ -75,8 +75,8 @@ async def test_a_read_that_was_given_up_inline_does_not_spoil_the_next(agentdb: 
     assert engine.state()["in_use"] == 0
 
 
-async def test_a_cancelled_read_is_ended_and_frees_its_reader(sqlite_url: str) -> None:
-    async with agentdb.connect(sqlite_url, sqlite_readers=1) as db:
+async def test_a_cancelled_read_is_ended_and_frees_its_reader(migrated_sqlite_url: str) -> None:
+    async with agentdb.connect(migrated_sqlite_url, sqlite_readers=1) as db:
         engine = db._there()
         endless = Plan[Any](_counting(10**12).statement, name="endless")
         call = asyncio.ensure_future(engine.fetch_one(endless, {}))
@@ -88,16 +88,16 @@ async def test_a_cancelled_read_is_ended_and_frees_its_reader(sqlite_url: str) -
             assert await db.supervisor.users.count() == 0
 
 
-async def test_a_read_that_takes_too_long_is_ended(sqlite_url: str) -> None:
-    async with agentdb.connect(sqlite_url, statement_timeout_seconds=0.1) as db:
+async def test_a_read_that_takes_too_long_is_ended(migrated_sqlite_url: str) -> None:
+    async with agentdb.connect(migrated_sqlite_url, statement_timeout_seconds=0.1) as db:
         with pytest.raises(Unavailable, match="AGENTDB_STATEMENT_TIMEOUT_SECONDS"):
             await db._there().fetch_one(_counting(10**12), {})
 
         assert await db.supervisor.users.count() == 0
 
 
-async def test_inline_reads_can_be_turned_off(sqlite_url: str) -> None:
-    async with agentdb.connect(sqlite_url, sqlite_inline_reads=False) as db:
+async def test_inline_reads_can_be_turned_off(migrated_sqlite_url: str) -> None:
+    async with agentdb.connect(migrated_sqlite_url, sqlite_inline_reads=False) as db:
         users = await asyncio.gather(*(db.supervisor.users.add(username=f"u{number}") for number in range(10)))
         found = await asyncio.gather(*(db.supervisor.users.get(user.id) for user in users))
 
@@ -135,8 +135,8 @@ def _holder(path: Path, seconds: str) -> subprocess.Popen[str]:
     return process
 
 
-async def test_a_file_held_by_another_process_is_waited_for(sqlite_url: str, path: Path) -> None:
-    async with agentdb.connect(sqlite_url) as db:
+async def test_a_file_held_by_another_process_is_waited_for(migrated_sqlite_url: str, path: Path) -> None:
+    async with agentdb.connect(migrated_sqlite_url) as db:
         with _holder(path, "0.3"):
             assert await db.supervisor.users.count() == 0  # readers wait for nobody
             await db.supervisor.users.add(username="bob")
@@ -146,8 +146,8 @@ async def test_a_file_held_by_another_process_is_waited_for(sqlite_url: str, pat
         assert await db.supervisor.users.count() == 2
 
 
-async def test_a_file_held_for_too_long_is_contention(sqlite_url: str, path: Path) -> None:
-    async with agentdb.connect(sqlite_url, sqlite_busy_timeout_seconds=0.1) as db:
+async def test_a_file_held_for_too_long_is_contention(migrated_sqlite_url: str, path: Path) -> None:
+    async with agentdb.connect(migrated_sqlite_url, sqlite_busy_timeout_seconds=0.1) as db:
         with _holder(path, "-") as process:
             with pytest.raises(Contended, match="AGENTDB_SQLITE_BUSY_TIMEOUT_SECONDS"):
                 await db.supervisor.users.add(username="bob")
@@ -167,13 +167,13 @@ def _spoil(path: Path, damage: str) -> None:
 
 
 @pytest.mark.parametrize("damage", ["garbage", "truncated"])
-async def test_a_damaged_file_is_noticed_when_it_is_opened(sqlite_url: str, path: Path, damage: str) -> None:
-    async with agentdb.connect(sqlite_url) as db:
+async def test_a_damaged_file_is_noticed_when_it_is_opened(migrated_sqlite_url: str, path: Path, damage: str) -> None:
+    async with agentdb.connect(migrated_sqlite_url) as db:
         await db.supervisor.users.add_many([{"username": f"u{number}"} for number in range(500)])
     _spoil(path, damage)
 
     with pytest.raises(DatabaseCorrupt):
-        async with agentdb.connect(sqlite_url) as db:
+        async with agentdb.connect(migrated_sqlite_url) as db:
             await db.supervisor.users.page(limit=1000)
 
 

@@ -42,8 +42,8 @@ time.sleep(60)
 
 
 @pytest.fixture
-def path(sqlite_url: str) -> Path:
-    return Path(sqlite_url.removeprefix("sqlite:///"))
+def path(migrated_sqlite_url: str) -> Path:
+    return Path(migrated_sqlite_url.removeprefix("sqlite:///"))
 
 
 @contextmanager
@@ -64,8 +64,8 @@ def _turns(path: Path) -> int:
         return int(turns)
 
 
-async def test_a_process_that_always_writes_leaves_others_their_turns(sqlite_url: str, path: Path) -> None:
-    async with agentdb.connect(sqlite_url) as db:
+async def test_a_process_that_always_writes_leaves_others_their_turns(migrated_sqlite_url: str, path: Path) -> None:
+    async with agentdb.connect(migrated_sqlite_url) as db:
         with _running(GREEDY, str(path), str(AT_MOST)):
             for number in range(4):
                 await db.supervisor.users.add(username=f"alone-{number}")
@@ -78,8 +78,8 @@ async def test_a_process_that_always_writes_leaves_others_their_turns(sqlite_url
     assert turns < AT_MOST / 2  # with SQLite's own waiting, each of the twelve lasts for some fifty turns
 
 
-async def test_a_process_that_is_killed_while_it_writes_lets_others_in(sqlite_url: str, path: Path) -> None:
-    async with agentdb.connect(sqlite_url) as db:
+async def test_a_process_that_is_killed_while_it_writes_lets_others_in(migrated_sqlite_url: str, path: Path) -> None:
+    async with agentdb.connect(migrated_sqlite_url) as db:
         with _running(HOLDER, str(path)) as holder:
             writes = [asyncio.ensure_future(db.supervisor.users.add(username=f"u{number}")) for number in range(3)]
             await asyncio.sleep(0.02)

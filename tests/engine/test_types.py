@@ -19,6 +19,7 @@ from agentdb.engine.spelling import ChoiceType, FlagType, JsonType, TextType, Uu
 from agentdb.errors import BadInput
 from agentdb.models import Agent, Memory, UserStatus
 from agentdb.repository import Repository
+from agentdb.testing.factories import make_user
 
 BOTH = ("sqlite", "postgresql")
 DEEP: Any = "x"
@@ -62,11 +63,11 @@ _REFUSED: list[Any] = [
 ]
 
 
-@pytest.mark.parametrize(("word", "bad"), _REFUSED, ids=lambda value: type(value).__name__)
-@pytest.mark.parametrize("dialect", BOTH)
-def test_what_a_database_would_lose_is_refused_at_the_door(word: Any, bad: Any, dialect: str) -> None:
-    with pytest.raises(BadInput):
-        word.binder(dialect)(bad)
+def test_what_a_database_would_lose_is_refused_at_the_door(subtests: pytest.Subtests) -> None:
+    for number, (word, bad) in enumerate(_REFUSED):
+        for dialect in BOTH:
+            with subtests.test(number=number, word=word, dialect=dialect), pytest.raises(BadInput):
+                word.binder(dialect)(bad)
 
 
 @given(st.integers(-(2**63), 2**63 - 1))
@@ -124,16 +125,18 @@ async def test_what_goes_in_comes_out_equal(
     assert (cost.cost, cost.input_tokens) == (dollars(number), number)
 
 
-@pytest.mark.parametrize(
-    "number", [0.1, 1.0, -0.0, 5e-324, 2.0**53, 1e16, 1e23, 1.7976931348623157e308, 1234567890123456768.0]
-)
-async def test_a_json_float_stays_that_float(db: Database, number: float) -> None:
-    user = await db.supervisor.users.add(username="bob", config={"number": number})
+FLOATS: list[float] = [0.1, 1.0, -0.0, 5e-324, 2.0**53, 1e16, 1e23, 1.7976931348623157e308, 1234567890123456768.0]
 
-    read = (await db.supervisor.users.get(user.id)).config["number"]
 
-    assert read == number
-    assert type(read) is float
+async def test_a_json_float_stays_that_float(db: Database, subtests: pytest.Subtests) -> None:
+    for number in FLOATS:
+        with subtests.test(number=number):
+            user = await make_user(db, config={"number": number})
+
+            read = (await db.supervisor.users.get(user.id)).config["number"]
+
+            assert read == number
+            assert type(read) is float
 
 
 @pytest.mark.long

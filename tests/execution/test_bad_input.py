@@ -72,12 +72,14 @@ async def test_a_claim_that_cannot_be_meant_takes_nothing(db: Database) -> None:
     assert (await executions.get(claim.id)).status == "running"
 
 
-@pytest.mark.parametrize("seconds", [-1, float("nan"), float("inf"), "1"])
-def test_a_pause_that_cannot_be_meant_is_refused(seconds: Any) -> None:
-    with pytest.raises(BadInput, match="first_seconds"):
-        Backoff(first_seconds=seconds)
-    with pytest.raises(BadInput, match="longest_seconds"):
-        Backoff(longest_seconds=seconds)
+def test_a_pause_that_cannot_be_meant_is_refused(subtests: pytest.Subtests) -> None:
+    some: tuple[Any, ...] = (-1, float("nan"), float("inf"), "1")
+    for seconds in some:
+        with subtests.test(seconds=seconds):
+            with pytest.raises(BadInput, match="first_seconds"):
+                Backoff(first_seconds=seconds)
+            with pytest.raises(BadInput, match="longest_seconds"):
+                Backoff(longest_seconds=seconds)
     assert Backoff(0, 0).seconds(5) == 0
 
 

@@ -6,6 +6,7 @@ import asyncio
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from functools import partial
+from typing import Any
 
 import pytest
 
@@ -80,14 +81,14 @@ async def test_a_completed_execution_keeps_its_output(db: Database) -> None:
 
 
 async def test_of_many_who_complete_the_same_claim_one_does(db: Database) -> None:
-    await enqueue(db, 40)
-    claims = await db.execution.executions.claim("worker", n=40)
+    await enqueue(db, 20)
+    claims = await db.execution.executions.claim("worker", n=20)
 
     answers = await asyncio.gather(
         *(db.execution.executions.complete(claim, n) for n in range(3) for claim in claims), return_exceptions=True
     )
 
-    assert len([answer for answer in answers if answer is None]) == 40
+    assert len([answer for answer in answers if answer is None]) == 20
     assert all(isinstance(answer, InvalidTransition) for answer in answers if answer is not None)
 
 
@@ -241,7 +242,7 @@ async def test_finishing_and_claiming_are_one_step(db: Database) -> None:
 
 
 async def test_workers_that_finish_and_claim_at_once_do_each_once(db: Database) -> None:
-    rows = await enqueue(db, 120)
+    rows = await enqueue(db, 80)
     done: list[int] = []
 
     async def work(name: str) -> None:
@@ -257,13 +258,14 @@ async def test_workers_that_finish_and_claim_at_once_do_each_once(db: Database) 
     await asyncio.gather(*(work(f"w{n}") for n in range(8)))
 
     assert sorted(done) == [row.id for row in rows]
-    assert await db.execution.executions.count(status="completed", attempt=1) == 120
+    assert await db.execution.executions.count(status="completed", attempt=1) == 80
 
 
-@pytest.mark.parametrize("wrong", [{"n": 0}, {"lease_seconds": 0}, {"lease_seconds": float("inf")}])
-async def test_a_claim_of_nothing_is_refused(db: Database, wrong: dict[str, float]) -> None:
-    with pytest.raises(BadInput):
-        await db.execution.executions.claim("worker", **wrong)  # type: ignore[arg-type]
+async def test_a_claim_of_nothing_is_refused(agentdb: Database, subtests: pytest.Subtests) -> None:
+    wrongs: tuple[dict[str, Any], ...] = ({"n": 0}, {"lease_seconds": 0}, {"lease_seconds": float("inf")})
+    for wrong in wrongs:
+        with subtests.test(**wrong), pytest.raises(BadInput):
+            await agentdb.execution.executions.claim("worker", **wrong)
 
 
 async def test_a_claim_within_a_unit_is_undone_with_it(db: Database) -> None:

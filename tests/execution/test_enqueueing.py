@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import pytest
 
@@ -17,10 +18,13 @@ from tests.execution.queues import make_workflow
 NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
 
 
-async def test_an_enqueued_execution_waits(db: Database) -> None:
+async def test_an_enqueued_execution_waits_until_it_may_be_claimed(db: Database) -> None:
     workflow = await make_workflow(db)
+    later = NOON + timedelta(hours=2)
 
     with clock.hold(NOON):
+        delayed = await db.execution.executions.enqueue(workflow.id, workflow.user_id, delay_seconds=90)
+        dated = await db.execution.executions.enqueue(workflow.id, workflow.user_id, available_at=later)
         stored = await db.execution.executions.enqueue(
             workflow.id, workflow.user_id, {"a": 1}, metadata={"from": "test"}
         )
@@ -29,6 +33,8 @@ async def test_an_enqueued_execution_waits(db: Database) -> None:
     assert (found.status, found.attempt, found.max_attempts) == (ExecutionStatus.pending, 0, 3)
     assert (found.input, found.metadata_, found.queue) == ({"a": 1}, {"from": "test"}, "default")
     assert found.available_at == NOON
+    assert delayed.available_at == NOON + timedelta(seconds=90)
+    assert dated.available_at == later
 
 
 async def test_it_is_stored_with_its_unit_or_not_at_all(db: Database) -> None:
@@ -58,19 +64,13 @@ async def test_the_same_key_returns_what_was_stored_first(db: Database) -> None:
     assert {row.input for row in again[:-1]} == {"first"}
     assert again[-1].id != first.id
     assert await db.execution.executions.count() == 2
-
-
-async def test_a_key_that_many_use_at_once_is_stored_once(db: Database) -> None:
-    workflow = await make_workflow(db)
-    enqueue = db.execution.executions.enqueue
-
-    stored = await asyncio.gather(*(enqueue(workflow.id, workflow.user_id, n, idempotency_key="k") for n in range(30)))
-
+    # Nobody has used this one before.
+    stored = await asyncio.gather(*(enqueue(one.id, one.user_id, n, idempotency_key="new") for n in range(30)))
     assert len({row.id for row in stored}) == 1
     assert len({row.input for row in stored}) == 1
 
 
-async def test_many_come_back_in_their_order(db: Database) -> None:
+async def test_many_come_back_in_their_order_and_are_stored_all_or_none(db: Database) -> None:
     workflow = await make_workflow(db)
     base = {"workflow_id": workflow.id, "user_id": workflow.user_id}
     first = await db.execution.executions.enqueue(workflow.id, workflow.user_id, "old", idempotency_key="b")
@@ -87,6 +87,9 @@ async def test_many_come_back_in_their_order(db: Database) -> None:
 
     assert [row.input for row in rows] == [0, 1, "old", 1, 4]
     assert rows[2].id == first.id
+    assert await db.execution.executions.count() == 4
+    with pytest.raises(MissingReference):
+        await db.execution.executions.enqueue_many([base, {**base, "workflow_id": 10**9}])
     assert await db.execution.executions.count() == 4
 
 
@@ -115,43 +118,21 @@ async def test_executions_and_logs_are_not_written_by_their_columns(db: Database
     assert await db.execution.node_logs.count() == 0
 
 
-async def test_many_are_stored_all_or_none(db: Database) -> None:
-    workflow = await make_workflow(db)
-    good = {"workflow_id": workflow.id, "user_id": workflow.user_id}
-
-    with pytest.raises(MissingReference):
-        await db.execution.executions.enqueue_many([good, {**good, "workflow_id": 10**9}])
-
-    assert await db.execution.executions.count() == 0
-
-
-async def test_a_delay_says_when_it_may_be_claimed(db: Database) -> None:
-    workflow = await make_workflow(db)
-    later = NOON + timedelta(hours=2)
-
-    with clock.hold(NOON):
-        delayed = await db.execution.executions.enqueue(workflow.id, workflow.user_id, delay_seconds=90)
-        dated = await db.execution.executions.enqueue(workflow.id, workflow.user_id, available_at=later)
-
-    assert delayed.available_at == NOON + timedelta(seconds=90)
-    assert dated.available_at == later
-
-
-@pytest.mark.parametrize(
-    "wrong",
-    [
-        {"delay_seconds": -1},
-        {"delay_seconds": float("nan")},
-        {"delay_seconds": 1, "available_at": NOON},
-        {"max_attempts": 0},
-        {"queue": "q" * 256},
-        {"priority": 40_000},
-    ],
+WRONG: tuple[dict[str, Any], ...] = (
+    {"delay_seconds": -1},
+    {"delay_seconds": float("nan")},
+    {"delay_seconds": 1, "available_at": NOON},
+    {"max_attempts": 0},
+    {"queue": "q" * 256},
+    {"priority": 40_000},
 )
-async def test_what_cannot_be_meant_is_refused(db: Database, wrong: dict[str, object]) -> None:
+
+
+async def test_what_cannot_be_meant_is_refused(db: Database, subtests: pytest.Subtests) -> None:
     workflow = await make_workflow(db)
 
-    with pytest.raises(BadInput):
-        await db.execution.executions.enqueue(workflow.id, workflow.user_id, **wrong)  # type: ignore[arg-type]
+    for wrong in WRONG:
+        with subtests.test(**wrong), pytest.raises(BadInput):
+            await db.execution.executions.enqueue(workflow.id, workflow.user_id, **wrong)
     with pytest.raises(BadInput, match="colour"):
         await db.execution.executions.enqueue_many([{"workflow_id": 1, "user_id": 1, "colour": "red"}])

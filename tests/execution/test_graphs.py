@@ -164,18 +164,23 @@ def test_what_is_nested_deeply_is_not_looked_into() -> None:
 
 # Anything at all
 
-ANYTHING = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5) | NAMES,
-    lambda inner: (
-        st.lists(inner, max_size=4)
-        | st.dictionaries(st.sampled_from(["id", "type", "nodes", "edges", "source", "target", "loop"]), inner)
-    ),
-    max_leaves=20,
-)
-NODE = st.fixed_dictionaries({"id": NAMES | ANYTHING, "type": TYPES | ANYTHING})
-EDGE = st.fixed_dictionaries({"source": NAMES | ANYTHING, "target": NAMES, "loop": st.booleans() | ANYTHING})
+
+MEMBERS = st.sampled_from(["id", "type", "nodes", "edges", "source", "target", "loop"])
+
+
+def anything(leaves: int) -> st.SearchStrategy[Any]:
+    return st.recursive(
+        st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5) | NAMES,
+        lambda inner: st.lists(inner, max_size=3) | st.dictionaries(MEMBERS, inner, max_size=3),
+        max_leaves=leaves,
+    )
+
+
+ANYTHING, SMALL = anything(8), anything(4)
+NODE = st.fixed_dictionaries({"id": NAMES | SMALL, "type": TYPES | SMALL})
+EDGE = st.fixed_dictionaries({"source": NAMES | SMALL, "target": NAMES, "loop": st.booleans() | SMALL})
 NEARLY = st.fixed_dictionaries(
-    {"nodes": st.lists(NODE | ANYTHING, max_size=8) | ANYTHING, "edges": st.lists(EDGE | ANYTHING, max_size=12)}
+    {"nodes": st.lists(NODE | SMALL, max_size=6) | SMALL, "edges": st.lists(EDGE | SMALL, max_size=8)}
 )
 
 

@@ -18,36 +18,38 @@ from tests.execution.queues import enqueue, make_workflow
 from tests.execution.test_working import running, until
 
 
-@pytest.mark.parametrize("plan", ["executions.complete", "executions.fail"])
 async def test_who_is_to_be_cancelled_while_it_says_how_it_went_still_says_so(
-    db: Database, monkeypatch: pytest.MonkeyPatch, plan: str
+    db: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    (row,) = await enqueue(db)
+    completes, fails = await enqueue(db, 2)
     executions, connection = db.execution.executions, db.execution.executions.connection
-    away, tried, fetch_one = True, asyncio.Event(), connection.fetch_one
+    tried = {"executions.complete": asyncio.Event(), "executions.fail": asyncio.Event()}
+    away, fetch_one = True, connection.fetch_one
 
     async def sometimes(asked: Plan[Any], *given: Any) -> Any:
-        if away and asked.name == plan:
-            tried.set()
+        if away and asked.name in tried:
+            tried[asked.name].set()
             raise Unavailable("away")
         return await fetch_one(asked, *given)
 
-    async def handler(_claim: Claim) -> str:
+    async def handler(claim: Claim) -> str:
         await asyncio.sleep(0.1)  # the worker rests by now, and the answer is a statement of its own
-        if plan == "executions.fail":
+        if claim.id == fails.id:
             raise ValueError("no")
         return "done"
 
     monkeypatch.setattr(connection, "fetch_one", sometimes)
-    async with running(executions.run(handler, concurrency=2, lease_seconds=0.3)):
-        await tried.wait()
-        await executions.cancel(row.id)
+    async with running(executions.run(handler, concurrency=3, lease_seconds=0.3)):
+        await asyncio.gather(*(event.wait() for event in tried.values()))
+        for row in (completes, fails):
+            await executions.cancel(row.id)
         await asyncio.sleep(0.5)  # some heartbeats, which tell that
         away = False
         await until(db, 0, status="running")
 
-    found = await executions.get(row.id)
-    assert (found.status, found.attempt) == ("cancelled" if plan == "executions.fail" else "completed", 1)
+    for row, status in ((completes, "completed"), (fails, "cancelled")):
+        found = await executions.get(row.id)
+        assert (found.status, found.attempt) == (status, 1)
 
 
 async def test_a_handler_that_has_its_execution_locked_does_not_take_the_leases_of_others(

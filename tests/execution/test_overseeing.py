@@ -17,7 +17,7 @@ LATER = datetime(2126, 3, 1, 12, tzinfo=UTC)
 MINUTE = timedelta(minutes=1)
 
 
-async def test_what_waits_is_cancelled_at_once(db: Database) -> None:
+async def test_what_waits_is_cancelled_at_once_and_what_runs_by_its_worker(db: Database) -> None:
     (row,) = await enqueue(db)
 
     assert await db.execution.executions.cancel(row.id) is ExecutionStatus.cancelled
@@ -29,8 +29,6 @@ async def test_what_waits_is_cancelled_at_once(db: Database) -> None:
     with pytest.raises(NotFound):
         await db.execution.executions.cancel(row.id + 1)
 
-
-async def test_what_runs_is_cancelled_by_its_worker(db: Database) -> None:
     await enqueue(db)
     executions = db.execution.executions
     claim = await claim_one(executions)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import suppress
+from itertools import product
 from typing import Any
 
 import pytest
@@ -83,12 +84,13 @@ async def test_of_those_who_change_one_version_exactly_one_wins(db: Database) ->
     assert (found.version, found.definition["n"]) == (2, won.index(True))
 
 
-@pytest.mark.parametrize("changes", [{}, {"status": "active"}, {"version": 7}, {"user_id": 1}, {"colour": "red"}])
-async def test_what_is_not_changed_by_update_is_refused(db: Database, changes: dict[str, Any]) -> None:
+async def test_what_is_not_changed_by_update_is_refused(db: Database, subtests: pytest.Subtests) -> None:
     workflow = await draft(db, WRONG)
 
-    with pytest.raises(BadInput):
-        await db.execution.workflows.update(workflow.id, expected_version=1, **changes)
+    some: tuple[dict[str, Any], ...] = ({}, {"status": "active"}, {"version": 7}, {"user_id": 1}, {"colour": "red"})
+    for changes in some:
+        with subtests.test(**changes), pytest.raises(BadInput):
+            await db.execution.workflows.update(workflow.id, expected_version=1, **changes)
     with pytest.raises(BadInput):
         await db.execution.workflows.update(workflow.id, expected_version=1, name=None)
     with pytest.raises(BadInput, match="expected_version"):
@@ -117,19 +119,20 @@ async def _be(db: Database, status: str) -> Workflow:
     return workflow
 
 
-@pytest.mark.parametrize("status", list(WorkflowStatus))
-async def test_a_workflow_moves_only_as_the_table_says(db: Database, status: WorkflowStatus) -> None:
+async def test_a_workflow_moves_only_as_the_table_says(db: Database, subtests: pytest.Subtests) -> None:
     workflows = db.execution.workflows
-    for step in ("activate", "deactivate", "archive"):
-        workflow = await _be(db, status)
-        wanted = STEPS.get((status, step))
-        if wanted is None:
-            with pytest.raises(InvalidTransition, match=f"is {status}"):
-                await getattr(workflows, step)(workflow.id)
-        else:
-            assert (await getattr(workflows, step)(workflow.id)).status == wanted
-        found = await workflows.get(workflow.id)
-        assert (found.status, found.version) == (wanted or status, 1)
+
+    for status, step in product(WorkflowStatus, ("activate", "deactivate", "archive")):
+        with subtests.test(status=status, step=step):
+            workflow = await _be(db, status)
+            wanted = STEPS.get((status, step))
+            if wanted is None:
+                with pytest.raises(InvalidTransition, match=f"is {status}"):
+                    await getattr(workflows, step)(workflow.id)
+            else:
+                assert (await getattr(workflows, step)(workflow.id)).status == wanted
+            found = await workflows.get(workflow.id)
+            assert (found.status, found.version) == (wanted or status, 1)
 
 
 async def test_what_has_problems_is_not_activated_and_what_is_active_gets_none(db: Database) -> None:
@@ -208,22 +211,22 @@ async def test_workflows_are_not_written_by_their_columns(db: Database) -> None:
 # Executions of them
 
 
-@pytest.mark.parametrize("status", ["draft", "inactive", "archived"])
-async def test_only_an_active_workflow_is_executed(db: Database, status: str) -> None:
-    workflow = await _be(db, status)
+async def test_only_an_active_workflow_is_executed(db: Database, subtests: pytest.Subtests) -> None:
     good = await _be(db, "active")
     executions = db.execution.executions
-    row = {"workflow_id": workflow.id, "user_id": workflow.user_id}
 
-    for key in (None, "k"):
-        with pytest.raises(InvalidTransition, match=f"is {status}"):
-            await executions.enqueue(workflow.id, workflow.user_id, idempotency_key=key)
-        with pytest.raises(InvalidTransition, match=f"is {status}"):
-            await executions.enqueue_many(
-                [{"workflow_id": good.id, "user_id": good.user_id}, {**row, "idempotency_key": key}]
-            )
-        with pytest.raises(MissingReference, match="workflow_id"):
-            await executions.enqueue(10**9, workflow.user_id, idempotency_key=key)
+    for status, key in product(("draft", "inactive", "archived"), (None, "k")):
+        with subtests.test(status=status, key=key):
+            workflow = await _be(db, status)
+            row = {"workflow_id": workflow.id, "user_id": workflow.user_id}
+            with pytest.raises(InvalidTransition, match=f"is {status}"):
+                await executions.enqueue(workflow.id, workflow.user_id, idempotency_key=key)
+            with pytest.raises(InvalidTransition, match=f"is {status}"):
+                await executions.enqueue_many(
+                    [{"workflow_id": good.id, "user_id": good.user_id}, {**row, "idempotency_key": key}]
+                )
+            with pytest.raises(MissingReference, match="workflow_id"):
+                await executions.enqueue(10**9, workflow.user_id, idempotency_key=key)
     with pytest.raises(MissingReference, match="user_id"):
         await executions.enqueue(good.id, 10**9)
 

@@ -42,6 +42,11 @@ def files(db: Database) -> list[str]:
     return sorted(str(path.relative_to(folder(db))) for path in there)
 
 
+def storage_key_of(contents: bytes) -> str:
+    digest = hashlib.sha256(contents).hexdigest()
+    return f"{digest[:2]}/{digest[2:4]}/{digest}"
+
+
 async def stored(db: Database, user: User, contents: bytes = CONTENTS, **details: Any) -> Attachment:
     values: dict[str, Any] = {"filename": "plan.pdf", "purpose": "mail", "uploaded_by": user.id}
     return await db.hub.attachments.store(contents, **{**values, **details})
@@ -60,7 +65,7 @@ async def test_a_file_lies_where_its_hash_says_and_is_read_back(db: Database) ->
         "mail",
         user.id,
     )
-    assert row.storage_key == f"{digest[:2]}/{digest[2:4]}/{digest}"
+    assert row.storage_key == storage_key_of(CONTENTS)
     assert re.fullmatch(r"[A-Za-z0-9_-]{22}", row.public_id)
     assert files(db) == [row.storage_key]
     file = await db.hub.attachments.open(row.public_id, user.id)
@@ -104,39 +109,30 @@ def _aiohttp_reader() -> aiohttp.StreamReader:
     return reader
 
 
-@pytest.mark.parametrize(
-    "make",
-    [
-        lambda: CONTENTS,
-        lambda: bytearray(CONTENTS),
-        lambda: memoryview(CONTENTS),
-        _chunks,
-        _one_buffer,
-        _later,
-        lambda: io.BytesIO(CONTENTS),
-        lambda: UploadFile(io.BytesIO(CONTENTS)),
-        _asyncio_reader,
-        _aiohttp_reader,
-    ],
-    ids=[
-        "bytes",
-        "bytearray",
-        "memoryview",
-        "chunks",
-        "one buffer",
-        "async",
-        "file",
-        "starlette",
-        "asyncio",
-        "aiohttp",
-    ],
-)
-async def test_a_file_comes_in_whichever_way_the_caller_has_it(db: Database, make: Callable[[], Any]) -> None:
+WAYS: dict[str, Callable[[], Any]] = {
+    "bytes": lambda: CONTENTS,
+    "bytearray": lambda: bytearray(CONTENTS),
+    "memoryview": lambda: memoryview(CONTENTS),
+    "chunks": _chunks,
+    "one buffer": _one_buffer,
+    "async": _later,
+    "file": lambda: io.BytesIO(CONTENTS),
+    "starlette": lambda: UploadFile(io.BytesIO(CONTENTS)),
+    "asyncio": _asyncio_reader,
+    "aiohttp": _aiohttp_reader,
+}
+
+
+async def test_a_file_comes_in_whichever_way_the_caller_has_it(db: Database, subtests: pytest.Subtests) -> None:
     user = await make_user(db)
 
-    row = await stored(db, user, make(), file_hash=hashlib.sha256(CONTENTS).hexdigest(), file_size=len(CONTENTS))
+    for way, make in WAYS.items():
+        with subtests.test(way=way):
+            (folder(db) / storage_key_of(CONTENTS)).unlink(missing_ok=True)  # the last round's
+            told = {"file_hash": hashlib.sha256(CONTENTS).hexdigest(), "file_size": len(CONTENTS)}
+            row = await stored(db, user, make(), **told)
 
-    assert await (await db.hub.attachments.open(row.public_id, user.id)).read() == CONTENTS
+            assert await (await db.hub.attachments.open(row.public_id, user.id)).read() == CONTENTS
 
 
 async def test_each_upload_is_a_row_and_equal_contents_are_one_file(db: Database) -> None:
@@ -148,39 +144,38 @@ async def test_each_upload_is_a_row_and_equal_contents_are_one_file(db: Database
     assert files(db) == [rows[0].storage_key]
 
 
-@pytest.mark.parametrize(
-    ("contents", "details", "told"),
-    [
-        (b"", {}, "is empty"),
-        ([b"", b""], {}, "is empty"),
-        (b"12345", {"most_bytes": 4}, "larger than 4 bytes"),
-        ([b"123", b"45"], {"most_bytes": 4}, "larger than 4 bytes"),
-        (b"x" * (10 * 1024 * 1024 + 1), {}, "larger than 10,485,760 bytes"),
-        (b"12345", {"file_size": 4}, "5 bytes, not the 4"),
-        (b"12345", {"file_size": 5, "most_bytes": 4}, "larger than 4"),
-        (b"12345", {"file_hash": "0" * 64}, "SHA-256 is not the one"),
-        ("text", {}, "not as str"),
-        (["text"], {}, "not str; encode"),
-        (7, {}, "not as int"),
-        (b"12345", {"purpose": "fun"}, "mail or context"),
-        (b"12345", {"filename": ""}, "1 to 255"),
-        (b"12345", {"filename": "x" * 256}, "1 to 255"),
-        (b"12345", {"filename": "a\r\nb"}, "control characters"),
-        (b"12345", {"filename": "a\u2028b"}, "control characters"),
-        (b"12345", {"media_type": "text/html\r\nX: y"}, "type/subtype"),
-        (b"12345", {"media_type": "pdf"}, "type/subtype"),
-    ],
-)
-async def test_what_is_not_as_told_is_refused_and_nothing_is_kept(
-    db: Database, contents: Any, details: dict[str, Any], told: str
-) -> None:
+NOT_AS_TOLD: list[tuple[Any, dict[str, Any], str]] = [
+    (b"", {}, "is empty"),
+    ([b"", b""], {}, "is empty"),
+    (b"12345", {"most_bytes": 4}, "larger than 4 bytes"),
+    ([b"123", b"45"], {"most_bytes": 4}, "larger than 4 bytes"),
+    (b"x" * (10 * 1024 * 1024 + 1), {}, "larger than 10,485,760 bytes"),
+    (b"12345", {"file_size": 4}, "5 bytes, not the 4"),
+    (b"12345", {"file_size": 5, "most_bytes": 4}, "larger than 4"),
+    (b"12345", {"file_hash": "0" * 64}, "SHA-256 is not the one"),
+    ("text", {}, "not as str"),
+    (["text"], {}, "not str; encode"),
+    (7, {}, "not as int"),
+    (b"12345", {"purpose": "fun"}, "mail or context"),
+    (b"12345", {"filename": ""}, "1 to 255"),
+    (b"12345", {"filename": "x" * 256}, "1 to 255"),
+    (b"12345", {"filename": "a\r\nb"}, "control characters"),
+    (b"12345", {"filename": "a\u2028b"}, "control characters"),
+    (b"12345", {"media_type": "text/html\r\nX: y"}, "type/subtype"),
+    (b"12345", {"media_type": "pdf"}, "type/subtype"),
+]
+
+
+async def test_what_is_not_as_told_is_refused_and_nothing_is_kept(db: Database, subtests: pytest.Subtests) -> None:
     user = await make_user(db)
 
-    with pytest.raises(BadInput, match=told):
-        await stored(db, user, contents, **details)
+    for contents, details, told in NOT_AS_TOLD:
+        with subtests.test(told=told, details=details):
+            with pytest.raises(BadInput, match=told):
+                await stored(db, user, contents, **details)
 
-    assert files(db) == []
-    assert await db.hub.attachments.count() == 0
+            assert files(db) == []
+            assert await db.hub.attachments.count() == 0
 
 
 async def test_what_is_too_large_is_refused_before_all_of_it_has_come(db: Database) -> None:
@@ -218,25 +213,27 @@ async def test_a_stream_that_breaks_leaves_nothing_and_tells_its_own_error(db: D
     assert files(db) == []
 
 
-@pytest.mark.parametrize("after", [0, 1, 3, 10])
-async def test_a_cancelled_upload_leaves_nothing_half_done(db: Database, after: int) -> None:
-    user, reached = await make_user(db), asyncio.Event()
+async def test_a_cancelled_upload_leaves_nothing_half_done(db: Database, subtests: pytest.Subtests) -> None:
+    user = await make_user(db)
 
-    async def slow() -> AsyncIterator[bytes]:
-        for _ in range(after):
+    async def slow(portions: int, reached: asyncio.Event) -> AsyncIterator[bytes]:
+        for _ in range(portions):
             yield CONTENTS
         reached.set()
         await asyncio.Event().wait()
         yield b""
 
-    storing = asyncio.create_task(stored(db, user, slow()))  # type: ignore[arg-type]
-    await reached.wait()
-    storing.cancel()
-    with suppress(asyncio.CancelledError):
-        await storing
+    for portions in (0, 1, 3, 10):
+        with subtests.test(portions=portions):
+            reached = asyncio.Event()
+            storing = asyncio.create_task(stored(db, user, slow(portions, reached)))  # type: ignore[arg-type]
+            await reached.wait()
+            storing.cancel()
+            with suppress(asyncio.CancelledError):
+                await storing
 
-    assert files(db) == []
-    assert await db.hub.attachments.count() == 0
+            assert files(db) == []
+            assert await db.hub.attachments.count() == 0
 
 
 async def test_an_unknown_uploader_is_refused(db: Database) -> None:
@@ -244,46 +241,68 @@ async def test_an_unknown_uploader_is_refused(db: Database) -> None:
         await db.hub.attachments.store(b"x", filename="a", purpose="mail", uploaded_by=10**9)
 
 
-@pytest.mark.parametrize(
-    ("filename", "told"),
-    [
-        ("a.PNG", "image/png"),
-        ("notes.txt", "text/plain"),
-        ("backup.tar.gz", "application/gzip"),
-        ("nothing", "application/octet-stream"),
-        ("data:text/html,x.png", "image/png"),
-    ],
-)
-async def test_the_ending_tells_the_kind_unless_the_sender_does(db: Database, filename: str, told: str) -> None:
+ENDINGS: list[tuple[str, str]] = [
+    ("a.PNG", "image/png"),
+    ("notes.txt", "text/plain"),
+    ("backup.tar.gz", "application/gzip"),
+    ("nothing", "application/octet-stream"),
+    ("data:text/html,x.png", "image/png"),
+]
+
+
+async def test_the_ending_tells_the_kind_unless_the_sender_does(db: Database, subtests: pytest.Subtests) -> None:
     user = await make_user(db)
 
-    assert (await stored(db, user, b"x", filename=filename)).media_type == told
-    assert (await stored(db, user, b"x", filename=filename, media_type="text/x; a=b")).media_type == "text/x; a=b"
+    for filename, told in ENDINGS:
+        with subtests.test(filename=filename):
+            assert (await stored(db, user, b"x", filename=filename)).media_type == told
+            assert (
+                await stored(db, user, b"x", filename=filename, media_type="text/x; a=b")
+            ).media_type == "text/x; a=b"
 
 
-@pytest.mark.parametrize(
-    "filename", ["../../etc/passwd", "/etc/passwd", "..\\up", "a/../../../b", "~/x", "é 文.pdf", "at 1.00\u202fPM.png"]
-)
-async def test_a_filename_is_kept_and_never_a_path(db: Database, filename: str) -> None:
+PATHS: list[str] = [
+    "../../etc/passwd",
+    "/etc/passwd",
+    "..\\up",
+    "a/../../../b",
+    "~/x",
+    "é 文.pdf",
+    "at 1.00\u202fPM.png",
+]
+
+
+async def test_a_filename_is_kept_and_never_a_path(db: Database, subtests: pytest.Subtests) -> None:
     user = await make_user(db)
 
-    row = await stored(db, user, b"x", filename=filename)
+    for filename in PATHS:
+        with subtests.test(filename=filename):
+            row = await stored(db, user, b"x", filename=filename)
 
-    assert files(db) == [row.storage_key]
-    assert (await db.hub.attachments.open(row.public_id, user.id)).filename == filename
+            assert files(db) == [row.storage_key]
+            assert (await db.hub.attachments.open(row.public_id, user.id)).filename == filename
 
 
-@pytest.mark.parametrize(
-    "storage_key",
-    ["../../etc/passwd", "/etc/passwd", "aa/bb/" + "c" * 64, "", "00/00/" + "0" * 64 + "/..", "00/00/0\n"],
-)
-async def test_a_storage_key_that_could_lead_elsewhere_is_refused(db: Database, storage_key: str) -> None:
+KEYS_ELSEWHERE: list[str] = [
+    "../../etc/passwd",
+    "/etc/passwd",
+    "aa/bb/" + "c" * 64,
+    "",
+    "00/00/" + "0" * 64 + "/..",
+    "00/00/0\n",
+]
+
+
+async def test_a_storage_key_that_could_lead_elsewhere_is_refused(db: Database, subtests: pytest.Subtests) -> None:
     user = await make_user(db)
-    row = await stored(db, user)
-    await Rows(db._over).update(row.id, storage_key=storage_key)
 
-    with pytest.raises(DatabaseCorrupt, match=row.public_id):
-        await db.hub.attachments.open(row.public_id, user.id)
+    for storage_key in KEYS_ELSEWHERE:
+        with subtests.test(storage_key=storage_key):
+            row = await stored(db, user)
+            await Rows(db._over).update(row.id, storage_key=storage_key)
+
+            with pytest.raises(DatabaseCorrupt, match=row.public_id):
+                await db.hub.attachments.open(row.public_id, user.id)
 
 
 async def test_who_may_see_a_file(db: Database) -> None:

@@ -119,12 +119,16 @@ async def test_at_most_as_much_goes_as_is_asked_for(db: Database) -> None:
     assert files(db) == set()
 
 
-@pytest.mark.parametrize(("details", "told"), [({"grace_seconds": -1}, "0 seconds"), ({"limit": 0}, "from 1")])
-async def test_what_cannot_be_meant_is_refused(db: Database, details: dict[str, Any], told: str) -> None:
-    with pytest.raises(BadInput, match=told):
-        await db.hub.attachments.collect(**details)
-    with pytest.raises(BadInput, match="grace"):
-        await db.hub.attachments.collect(grace_seconds=float("nan"))
+NOT_MEANT: list[tuple[dict[str, Any], str]] = [({"grace_seconds": -1}, "0 seconds"), ({"limit": 0}, "from 1")]
+
+
+async def test_what_cannot_be_meant_is_refused(db: Database, subtests: pytest.Subtests) -> None:
+    for details, told in NOT_MEANT:
+        with subtests.test(details=details, told=told):
+            with pytest.raises(BadInput, match=told):
+                await db.hub.attachments.collect(**details)
+            with pytest.raises(BadInput, match="grace"):
+                await db.hub.attachments.collect(grace_seconds=float("nan"))
 
 
 async def test_in_a_unit_nothing_is_collected(db: Database) -> None:

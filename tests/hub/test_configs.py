@@ -37,47 +37,47 @@ async def test_edits_leave_what_was_before_newest_first(db: Database) -> None:
     assert (stored.config, stored.version) == ({"shell": "C"}, user.version + 2)
 
 
-@pytest.mark.parametrize(
-    "again",
-    [
-        {"a": {"x": 1, "y": [1, 2.5]}, "b": None, "big": 2**62, "on": True},
-        {"on": True, "big": 2**62, "b": None, "a": {"y": [1, 2.5], "x": 1}},
-        {"a": {"x": 1.0, "y": (1, 2.5)}, "b": None, "big": 2**62, "on": True},
-    ],
-)
-async def test_a_configuration_of_the_same_value_changes_nothing(db: Database, again: dict[str, Any]) -> None:
-    user = await make_user(db, config={"a": {"x": 1, "y": [1, 2.5]}, "b": None, "big": 2**62, "on": True})
-
-    same = await db.hub.configs.update(user.id, again)
-
-    assert (same.version, same.updated_at, same.config) == (user.version, user.updated_at, user.config)
-    assert await _revisions(db, user) == []
+SAME: list[dict[str, Any]] = [
+    {"a": {"x": 1, "y": [1, 2.5]}, "b": None, "big": 2**62, "on": True},
+    {"on": True, "big": 2**62, "b": None, "a": {"y": [1, 2.5], "x": 1}},
+    {"a": {"x": 1.0, "y": (1, 2.5)}, "b": None, "big": 2**62, "on": True},
+]
 
 
-@pytest.mark.parametrize(
-    ("before", "after"),
-    [
-        ({"a": 1}, {"a": True}),
-        ({"a": 0}, {"a": False}),
-        ({"a": 2**62}, {"a": 2**62 + 1}),
-        ({"a": 2**62 + 1}, {"a": float(2**62)}),
-        ({"a": "1"}, {"a": 1}),
-        ({"a": [1, 2]}, {"a": [2, 1]}),
-        ({"a": None}, {}),
-        ({"a": None}, {"b": None}),
-        ({"a": []}, {"a": {}}),
-        ({"a": [1]}, {"a": [1, 1]}),
-    ],
-)
-async def test_a_configuration_of_another_value_is_a_change(
-    db: Database, before: dict[str, Any], after: dict[str, Any]
-) -> None:
-    user = await make_user(db, config=before)
+async def test_a_configuration_of_the_same_value_changes_nothing(db: Database, subtests: pytest.Subtests) -> None:
+    for again in SAME:
+        with subtests.test(again=again):
+            user = await make_user(db, config={"a": {"x": 1, "y": [1, 2.5]}, "b": None, "big": 2**62, "on": True})
 
-    changed = await db.hub.configs.update(user.id, after)
+            same = await db.hub.configs.update(user.id, again)
 
-    assert (changed.config, changed.version) == (after, user.version + 1)
-    assert [revision.config for revision in await _revisions(db, user)] == [before]
+            assert (same.version, same.updated_at, same.config) == (user.version, user.updated_at, user.config)
+            assert await _revisions(db, user) == []
+
+
+CHANGES: list[tuple[dict[str, Any], dict[str, Any]]] = [
+    ({"a": 1}, {"a": True}),
+    ({"a": 0}, {"a": False}),
+    ({"a": 2**62}, {"a": 2**62 + 1}),
+    ({"a": 2**62 + 1}, {"a": float(2**62)}),
+    ({"a": "1"}, {"a": 1}),
+    ({"a": [1, 2]}, {"a": [2, 1]}),
+    ({"a": None}, {}),
+    ({"a": None}, {"b": None}),
+    ({"a": []}, {"a": {}}),
+    ({"a": [1]}, {"a": [1, 1]}),
+]
+
+
+async def test_a_configuration_of_another_value_is_a_change(db: Database, subtests: pytest.Subtests) -> None:
+    for before, after in CHANGES:
+        with subtests.test(before=before, after=after):
+            user = await make_user(db, config=before)
+
+            changed = await db.hub.configs.update(user.id, after)
+
+            assert (changed.config, changed.version) == (after, user.version + 1)
+            assert [revision.config for revision in await _revisions(db, user)] == [before]
 
 
 async def test_an_import_of_another_username_keeps_the_users_own(db: Database) -> None:
@@ -170,12 +170,15 @@ async def test_what_is_not_there_is_not_found(db: Database) -> None:
     assert await _revisions(db, user) == []
 
 
-@pytest.mark.parametrize("config", [["a"], "text", None, {"a": float("nan")}, {"a": "\0"}, {"a": 2**70}])
-async def test_what_is_no_configuration_is_refused(db: Database, config: Any) -> None:
+NO_CONFIGURATIONS: list[Any] = [["a"], "text", None, {"a": float("nan")}, {"a": "\0"}, {"a": 2**70}]
+
+
+async def test_what_is_no_configuration_is_refused(db: Database, subtests: pytest.Subtests) -> None:
     user = await make_user(db)
 
-    with pytest.raises(BadInput):
-        await db.hub.configs.update(user.id, config)
+    for config in NO_CONFIGURATIONS:
+        with subtests.test(config=config), pytest.raises(BadInput):
+            await db.hub.configs.update(user.id, config)
 
 
 async def test_a_malformed_configuration_breaks_neither_a_list_nor_a_change(db: Database) -> None:

@@ -375,7 +375,7 @@ async def _exactly_once(db: Database, rows: int) -> None:
 async def test_every_entry_comes_exactly_once_and_in_order_however_late_it_commits(
     agentdb_postgresql: Database,
 ) -> None:
-    await _exactly_once(agentdb_postgresql, 2_500)
+    await _exactly_once(agentdb_postgresql, 800)
 
 
 @pytest.mark.long

@@ -66,10 +66,13 @@ async def test_many_machines_of_one_name_get_a_host_each(db: Database) -> None:
     assert {host.machine_id for host in hosts} == {f"m{number}" for number in range(20)}
 
 
-@pytest.mark.parametrize("name", ["", "a b", "é", "x" * 65, "a\n", 7, None])
-async def test_a_name_of_other_characters_is_refused(db: Database, name: Any) -> None:
-    with pytest.raises(BadInput):
-        await db.hub.hosts.register(name=name)
+NO_NAMES: list[Any] = ["", "a b", "é", "x" * 65, "a\n", 7, None]
+
+
+async def test_a_name_of_other_characters_is_refused(db: Database, subtests: pytest.Subtests) -> None:
+    for name in NO_NAMES:
+        with subtests.test(name=name), pytest.raises(BadInput):
+            await db.hub.hosts.register(name=name)
 
 
 async def test_an_unknown_name_is_not_found(db: Database) -> None:

@@ -70,10 +70,13 @@ async def test_appends_at_once_are_all_counted_and_the_pointers_only_move_forwar
     assert (await Notifications(db._over).get(run.user_id)).latest_log_id == newest
 
 
-@pytest.mark.parametrize("entries", [[], [{"role": "llm"}], [{"role": "llm", "message": 5}], [{"nope": 1}]])
-async def test_what_is_no_entry_is_refused(db: Database, entries: list[dict[str, object]]) -> None:
-    with pytest.raises(BadInput):
-        await db.hub.logs.append(1, entries)
+NO_ENTRIES: list[list[dict[str, object]]] = [[], [{"role": "llm"}], [{"role": "llm", "message": 5}], [{"nope": 1}]]
+
+
+async def test_what_is_no_entry_is_refused(db: Database, subtests: pytest.Subtests) -> None:
+    for entries in NO_ENTRIES:
+        with subtests.test(entries=entries), pytest.raises(BadInput):
+            await db.hub.logs.append(1, entries)
 
 
 async def test_windows_of_a_log(db: Database) -> None:

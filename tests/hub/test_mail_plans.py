@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from typing import Any
 
+import pytest
 import pytest_asyncio
 from sqlalchemy import text
 
@@ -116,7 +117,7 @@ CASES: list[tuple[Plan[Any], dict[str, Any], set[str]]] = [
 ]
 
 
-async def test_each_list_is_read_by_its_own_index(filled: Database) -> None:
+async def _each_list_is_read_by_its_own_index(filled: Database) -> None:
     for plan, parameters, indexes in CASES:
         explained = await _explained(filled, plan, {"user_id": 1, "limit": 21, **parameters})
 
@@ -124,7 +125,7 @@ async def test_each_list_is_read_by_its_own_index(filled: Database) -> None:
         assert not re.search(r"(Seq Scan on|SCAN) mail_recipients", explained), f"{plan.name}\n{explained}"
 
 
-async def test_what_completes_a_page_is_found_by_the_messages_ids(filled: Database) -> None:
+async def _what_completes_a_page_is_found_by_the_messages_ids(filled: Database) -> None:
     ids = list(range(2_000, 2_020))
 
     addressees = await _explained(filled, letters.ADDRESSEES, {"user_id": 1, "ids": ids})
@@ -136,7 +137,7 @@ async def test_what_completes_a_page_is_found_by_the_messages_ids(filled: Databa
         assert not re.search(r"(Seq Scan on|SCAN) mail_recipients", explained), explained
 
 
-async def test_searches_counts_and_wakings_stay_within_the_users_own_rows(filled: Database) -> None:
+async def _searches_counts_and_wakings_stay_within_the_users_own_rows(filled: Database) -> None:
     own = _index("user_id_message_id")
     searched = {"user_id": 7, "limit": 51, "pattern": "%nothing%"}
 
@@ -148,3 +149,13 @@ async def test_searches_counts_and_wakings_stay_within_the_users_own_rows(filled
     for explained in (counts, wake):
         assert _indexes(explained) <= _index("unread") | _index("unread_in_conversation"), explained
     assert not re.search(r"(Seq Scan on|SCAN) mail_recipients", search + counts + wake)
+
+
+async def test_no_statement_reads_more_than_its_index_has_for_it(filled: Database, subtests: pytest.Subtests) -> None:
+    for claim in (
+        _each_list_is_read_by_its_own_index,
+        _what_completes_a_page_is_found_by_the_messages_ids,
+        _searches_counts_and_wakings_stay_within_the_users_own_rows,
+    ):
+        with subtests.test(claim=claim.__name__):
+            await claim(filled)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import itertools
 import json
 import random
 
@@ -77,60 +78,60 @@ def test_a_runtime_key_that_contains_a_variable_is_masked_whole() -> None:
     assert redactor.redact("key 0123abcdef4567") == "key [REDACTED:NAISYS_API_KEY:7]"
 
 
-@pytest.mark.parametrize(
-    ("text", "masked"),
-    [
-        ("Authorization: Bearer abc.def-1", "Authorization: Bearer [REDACTED]"),
-        ("authorization:basic  Zm9v\nnext", "authorization:basic  [REDACTED]\nnext"),
-        ("curl -H 'AUTHORIZATION: BEARER x' url", "curl -H 'AUTHORIZATION: BEARER [REDACTED]' url"),
-        ('{"Authorization": "Bearer x", "a": 1}', '{"Authorization": "Bearer [REDACTED]", "a": 1}'),
-        (json.dumps('{"Authorization": "Basic x"}'), json.dumps('{"Authorization": "Basic [REDACTED]"}')),
-        ("Proxy-Authorization: Basic x", "Proxy-Authorization: Basic [REDACTED]"),
-        ("Authorization: Bearer [REDACTED]x y", "Authorization: Bearer [REDACTED] y"),
-        ("Authorization: Digest x", "Authorization: Digest x"),
-        ("Authorization: Bearer ", "Authorization: Bearer "),
-        (f"got {JWT}.", "got [REDACTED:JWT]."),
-        (f"x{JWT}/y {JWT}", "x[REDACTED:JWT]/y [REDACTED:JWT]"),
-        (f"a.b.{JWT}.more", "a.b.[REDACTED:JWT].more"),
-        ("eyJhbGci.short.abcdefghij", "eyJhbGci.short.abcdefghij"),
-        ("eyJhbGci.eyJzdWIi.abcdefgh", "[REDACTED:JWT]"),
-        ("eyJhbGc.eyJzdWIi.abcdefgh", "eyJhbGc.eyJzdWIi.abcdefgh"),
-        ("eyJ.eyJhbGci.eyJzdWIi.abcdefgh", "eyJ.[REDACTED:JWT]"),
-        (f"id={AWS} {AWS[:-1]}", f"id=[REDACTED:AWS_KEY] {AWS[:-1]}"),
-        ("-----BEGIN PRIVATE KEY-----\nMIIE\n-----END PRIVATE KEY-----\nok", "[REDACTED:PRIVATE_KEY]\nok"),
-        (
-            "-----BEGIN EC PRIVATE KEY-----x-----END EC PRIVATE KEY----- " * 2,
-            "[REDACTED:PRIVATE_KEY] [REDACTED:PRIVATE_KEY] ",
-        ),
-        ("-----BEGIN PUBLIC KEY-----x-----END PUBLIC KEY-----", "-----BEGIN PUBLIC KEY-----x-----END PUBLIC KEY-----"),
-        (
-            "-----END PRIVATE KEY----- -----BEGIN PRIVATE KEY-----",
-            "-----END PRIVATE KEY----- -----BEGIN PRIVATE KEY-----",
-        ),
-    ],
-)
-def test_what_looks_like_a_secret_is_masked(text: str, masked: str) -> None:
+MASKED: list[tuple[str, str]] = [
+    ("Authorization: Bearer abc.def-1", "Authorization: Bearer [REDACTED]"),
+    ("authorization:basic  Zm9v\nnext", "authorization:basic  [REDACTED]\nnext"),
+    ("curl -H 'AUTHORIZATION: BEARER x' url", "curl -H 'AUTHORIZATION: BEARER [REDACTED]' url"),
+    ('{"Authorization": "Bearer x", "a": 1}', '{"Authorization": "Bearer [REDACTED]", "a": 1}'),
+    (json.dumps('{"Authorization": "Basic x"}'), json.dumps('{"Authorization": "Basic [REDACTED]"}')),
+    ("Proxy-Authorization: Basic x", "Proxy-Authorization: Basic [REDACTED]"),
+    ("Authorization: Bearer [REDACTED]x y", "Authorization: Bearer [REDACTED] y"),
+    ("Authorization: Digest x", "Authorization: Digest x"),
+    ("Authorization: Bearer ", "Authorization: Bearer "),
+    (f"got {JWT}.", "got [REDACTED:JWT]."),
+    (f"x{JWT}/y {JWT}", "x[REDACTED:JWT]/y [REDACTED:JWT]"),
+    (f"a.b.{JWT}.more", "a.b.[REDACTED:JWT].more"),
+    ("eyJhbGci.short.abcdefghij", "eyJhbGci.short.abcdefghij"),
+    ("eyJhbGci.eyJzdWIi.abcdefgh", "[REDACTED:JWT]"),
+    ("eyJhbGc.eyJzdWIi.abcdefgh", "eyJhbGc.eyJzdWIi.abcdefgh"),
+    ("eyJ.eyJhbGci.eyJzdWIi.abcdefgh", "eyJ.[REDACTED:JWT]"),
+    (f"id={AWS} {AWS[:-1]}", f"id=[REDACTED:AWS_KEY] {AWS[:-1]}"),
+    ("-----BEGIN PRIVATE KEY-----\nMIIE\n-----END PRIVATE KEY-----\nok", "[REDACTED:PRIVATE_KEY]\nok"),
+    (
+        "-----BEGIN EC PRIVATE KEY-----x-----END EC PRIVATE KEY----- " * 2,
+        "[REDACTED:PRIVATE_KEY] [REDACTED:PRIVATE_KEY] ",
+    ),
+    ("-----BEGIN PUBLIC KEY-----x-----END PUBLIC KEY-----", "-----BEGIN PUBLIC KEY-----x-----END PUBLIC KEY-----"),
+    (
+        "-----END PRIVATE KEY----- -----BEGIN PRIVATE KEY-----",
+        "-----END PRIVATE KEY----- -----BEGIN PRIVATE KEY-----",
+    ),
+]
+
+
+def test_what_looks_like_a_secret_is_masked(subtests: pytest.Subtests) -> None:
     redactor = Redactor({})
 
-    assert redactor.redact(text) == masked
-    assert redactor.redact(masked) == masked
+    for text, masked in MASKED:
+        with subtests.test(text=text):
+            assert redactor.redact(text) == masked
+            assert redactor.redact(masked) == masked
 
 
 def test_credentials_that_are_a_secret_of_ours_are_masked_once() -> None:
     assert Redactor({"T": "abcdef"}).redact("Authorization: Bearer abcdef") == "Authorization: Bearer [REDACTED]"
 
 
-@pytest.mark.parametrize(
-    "value", ["REDACTED", "[REDACTED]", "[REDACTED:", "EDACTED:A]", "ACTED:A] ", "Bearer [REDACTED"]
-)
-def test_a_secret_that_what_stands_for_secrets_would_contain_is_not_in_the_text(value: str) -> None:
-    redactor = Redactor({"A": value, "B": "secret", "T": "█████████"})
+def test_a_secret_that_what_stands_for_secrets_would_contain_is_not_in_the_text(subtests: pytest.Subtests) -> None:
+    for value in ("REDACTED", "[REDACTED]", "[REDACTED:", "EDACTED:A]", "ACTED:A] ", "Bearer [REDACTED"):
+        with subtests.test(value=value):
+            redactor = Redactor({"A": value, "B": "secret", "T": "█████████"})
 
-    masked = redactor.redact(f"{value} secret Authorization: Bearer secret2 {AWS} {value}")
+            masked = redactor.redact(f"{value} secret Authorization: Bearer secret2 {AWS} {value}")
 
-    assert value not in masked
-    assert "secret" not in masked
-    assert redactor.redact(masked) == masked
+            assert value not in masked
+            assert "secret" not in masked
+            assert redactor.redact(masked) == masked
 
 
 # Few characters, so that secrets are found, overlap, and stand in what masks them.
@@ -212,34 +213,34 @@ def test_each_character_is_read_once_whatever_the_words(unit: str) -> None:
     assert 0 < _Counted.reads <= len(text)
 
 
-@pytest.mark.parametrize(
-    "flood",
-    [
-        "-----BEGIN PRIVATE KEY-----\n",
-        "-----BEGIN A A A A A A A A A A A A A A A A A A A A ",
-        "-----BEGIN",
-        "-",
-        "eyJ",
-        "eyJ.",
-        "eyJaaaaaaa.",
-        "Authorization:",
-        "Authorization: Bearer ",
-        "Authorization: Bearer \\",
-        "A",
-        "AKIA",
-        " ",
-        "\\",
-    ],
+FLOODS = (
+    "-----BEGIN PRIVATE KEY-----\n",
+    "-----BEGIN A A A A A A A A A A A A A A A A A A A A ",
+    "-----BEGIN",
+    "-",
+    "eyJ",
+    "eyJ.",
+    "eyJaaaaaaa.",
+    "Authorization:",
+    "Authorization: Bearer ",
+    "Authorization: Bearer \\",
+    "A",
+    "AKIA",
+    " ",
+    "\\",
 )
-@pytest.mark.parametrize("begin", ["", "Authorization", "Authorization:", "Authorization: Basic", "eyJ", "-----BEGIN "])
-def test_a_flood_of_beginnings_ends(begin: str, flood: str) -> None:
-    # So many characters take a blink; if each beginning were searched to the end, they would take minutes.
-    text = begin + flood * (200_000 // len(flood))
+BEGINNINGS = ("", "Authorization", "Authorization:", "Authorization: Basic", "eyJ", "-----BEGIN ")
 
+
+def test_a_flood_of_beginnings_ends(subtests: pytest.Subtests) -> None:
     redactor = Redactor({"A": "a" * 100, "E": "eyJeyJx", "D": "------x"})
-    masked = redactor.redact(text)
 
-    assert redactor.redact(masked) == masked
+    for begin, flood in itertools.product(BEGINNINGS, FLOODS):
+        with subtests.test(begin=begin, flood=flood):
+            # So many characters take a blink; if each beginning were searched to the end, they would take minutes.
+            masked = redactor.redact(begin + flood * (200_000 // len(flood)))
+
+            assert redactor.redact(masked) == masked
 
 
 def test_thousands_of_secrets_are_all_found() -> None:

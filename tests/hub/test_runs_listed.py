@@ -126,31 +126,37 @@ async def test_sessions_are_listed_by_run_and_the_main_agent_comes_before_its_su
     assert numbers((await db.hub.runs.list()).items) == numbers(tree)
 
 
-@pytest.mark.parametrize("limit", [1, 3, 7])
-async def test_pages_neither_skip_nor_repeat_whatever_happens_meanwhile(db: Database, limit: int) -> None:
+async def test_pages_neither_skip_nor_repeat_whatever_happens_meanwhile(
+    db: Database, subtests: pytest.Subtests
+) -> None:
     tree = await _tree(db)
     user_id, host_id = tree[0].user_id, tree[0].host_id
     until = NOON + 3 * HOUR
 
-    for asked, expected in (
-        ({}, tree),
-        ({"user_id": user_id}, [s for s in tree if s.user_id == user_id]),
-        ({"host_id": host_id}, [s for s in tree if s.host_id == host_id]),
-        ({"user_id": user_id, "host_id": host_id}, [s for s in tree if (s.user_id, s.host_id) == (user_id, host_id)]),
-        ({"since": NOON + HOUR, "until": until}, [s for s in tree if NOON + HOUR <= s.created_at < until]),
-    ):
-        seen: list[RunSession] = []
-        after: str | None = None
-        while True:
-            page: Page[RunSession] = await db.hub.runs.list(**asked, limit=limit, after=after)
-            seen += page.items
-            # What was read becomes the most active, and what was not the least: neither moves it.
-            await db.hub.heartbeats.beat({s.host_id or 0: [s.id] for s in page.items[-1:]})
-            await db.hub.logs.append(page.items[0], [{"role": "llm", "message": "a"}])
-            if page.next is None:
-                break
-            after = page.next
-        assert numbers(seen) == numbers(expected)
+    for limit in (1, 3, 7):
+        with subtests.test(limit=limit):
+            for asked, expected in (
+                ({}, tree),
+                ({"user_id": user_id}, [s for s in tree if s.user_id == user_id]),
+                ({"host_id": host_id}, [s for s in tree if s.host_id == host_id]),
+                (
+                    {"user_id": user_id, "host_id": host_id},
+                    [s for s in tree if (s.user_id, s.host_id) == (user_id, host_id)],
+                ),
+                ({"since": NOON + HOUR, "until": until}, [s for s in tree if NOON + HOUR <= s.created_at < until]),
+            ):
+                seen: list[RunSession] = []
+                after: str | None = None
+                while True:
+                    page: Page[RunSession] = await db.hub.runs.list(**asked, limit=limit, after=after)
+                    seen += page.items
+                    # What was read becomes the most active, and what was not the least: neither moves it.
+                    await db.hub.heartbeats.beat({s.host_id or 0: [s.id] for s in page.items[-1:]})
+                    await db.hub.logs.append(page.items[0], [{"role": "llm", "message": "a"}])
+                    if page.next is None:
+                        break
+                    after = page.next
+                assert numbers(seen) == numbers(expected)
 
 
 async def test_a_cursor_of_another_list_is_refused(db: Database) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from typing import Any
@@ -65,22 +66,28 @@ async def test_a_removed_variable_is_gone(db: Database) -> None:
             await call("REGION")
 
 
-@pytest.mark.parametrize("key", [*RESERVED, "", "x" * 256, "a\0b", "\ud800", 7])
-async def test_a_key_that_cannot_be_is_refused(db: Database, key: Any) -> None:
-    for call in (db.hub.variables.ensure(key), db.hub.variables.save(key, "value")):
-        with pytest.raises(BadInput):
-            await call
-    assert (await db.hub.variables.list()).items == []
+NO_KEYS: list[Any] = [*RESERVED, "", "x" * 256, "a\0b", "\ud800", 7]
 
 
-@pytest.mark.parametrize("value", [None, 5, "a\0b", "\ud800"])
-@pytest.mark.parametrize("sensitive", [False, True])
+async def test_a_key_that_cannot_be_is_refused(db: Database, subtests: pytest.Subtests) -> None:
+    for key in NO_KEYS:
+        with subtests.test(key=key):
+            for call in (db.hub.variables.ensure(key), db.hub.variables.save(key, "value")):
+                with pytest.raises(BadInput):
+                    await call
+            assert (await db.hub.variables.list()).items == []
+
+
+NO_TEXTS: list[Any] = [None, 5, "a\0b", "\ud800"]
+
+
 async def test_a_value_that_is_no_text_is_refused_alike_sealed_or_not(
-    migrated_url: str, value: Any, sensitive: bool
+    migrated_url: str, subtests: pytest.Subtests
 ) -> None:
     async with agentdb.connect(migrated_url, encryption_keys=KEY) as db:
-        with pytest.raises(BadInput, match="text"):
-            await db.hub.variables.save("TOKEN", value, sensitive=sensitive)
+        for value, sensitive in itertools.product(NO_TEXTS, (False, True)):
+            with subtests.test(value=value, sensitive=sensitive), pytest.raises(BadInput, match="text"):
+                await db.hub.variables.save("TOKEN", value, sensitive=sensitive)
 
 
 async def test_an_unknown_user_is_refused_and_a_deleted_one_forgotten(db: Database) -> None:
@@ -248,12 +255,12 @@ async def test_what_no_key_opens_hides_nothing_else(migrated_url: str) -> None:
         assert await db.hub.variables.value("LOST") == "found"
 
 
-@pytest.mark.parametrize(("value", "sensitive"), [("a", True), (None, False)])
 async def test_the_database_holds_a_value_once_and_a_secret_only_where_it_is_sensitive(
-    db: Database, value: str | None, sensitive: bool
+    db: Database, subtests: pytest.Subtests
 ) -> None:
-    with pytest.raises(BadInput, match="value_or_secret"):
-        await _added(db, Variable(key="k", value=value, secret=b"sealed", sensitive=sensitive))
+    for value, sensitive in (("a", True), (None, False)):
+        with subtests.test(sensitive=sensitive), pytest.raises(BadInput, match="value_or_secret"):
+            await _added(db, Variable(key="k", value=value, secret=b"sealed", sensitive=sensitive))
 
 
 async def _added(db: Database, variable: Variable) -> None:

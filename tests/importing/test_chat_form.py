@@ -24,36 +24,37 @@ def test_a_line_is_a_run() -> None:
     assert [(message.role, message.text) for message in run.messages] == [("user", "hello")]
 
 
-@pytest.mark.parametrize(
-    ("text", "reason"),
-    [
-        (b"hello", "malformed"),
-        (b'{"id": "r1"', "truncated"),
-        (b"\xff\xfe", "malformed"),
-        (b'{"messages": [{"content": [{"deep": ' + b"[" * 100_000, "nested too deeply"),
-        (b"[]", "expected `object`, got `array`"),
-        (b"{}", "missing required field `id`"),
-        (line(), r"length >= 1 - at `\$.messages`"),
-        (line({"role": "user", "content": "x"}, id=""), r"length >= 1 - at `\$.id`"),
-        (line({"role": "user", "content": "x"}, id="r" * 201), r"length <= 200 - at `\$.id`"),
-        (line({"role": "user", "content": "x"}, model=None), r"expected `str`, got `null` - at `\$.model`"),
-        (line({"role": "pilot", "content": "x"}), r"invalid enum value 'pilot' - at `\$.messages\[0\].role`"),
-        (line({"role": "user", "content": 7}), r"at `\$.messages\[0\].content`"),
-        (line({"role": "user"}), r"a user message needs content - at `\$.messages\[0\]`"),
-        (line({"role": "user", "content": "x", "tool_calls": [CALL]}), "a user message calls no tools"),
-        (line({"role": "tool", "content": "x"}), "needs the tool_call_id"),
-        (line({"role": "assistant", "tool_calls": [{"function": {}}]}), "missing required field `name`"),
-        (
-            line({"role": "assistant", "usage": {"prompt_tokens": -1, "completion_tokens": 0}}),
-            r">= 0 - at `\$.messages\[0\].usage.prompt_tokens`",
-        ),
-    ],
-)
-def test_a_line_that_is_no_run_says_why_and_where(text: bytes, reason: str) -> None:
-    with pytest.raises(BadInput, match=reason) as refused:
-        parse(text)
+REFUSED: list[tuple[bytes, str]] = [
+    (b"hello", "malformed"),
+    (b'{"id": "r1"', "truncated"),
+    (b"\xff\xfe", "malformed"),
+    (b'{"messages": [{"content": [{"deep": ' + b"[" * 100_000, "nested too deeply"),
+    (b"[]", "expected `object`, got `array`"),
+    (b"{}", "missing required field `id`"),
+    (line(), r"length >= 1 - at `\$.messages`"),
+    (line({"role": "user", "content": "x"}, id=""), r"length >= 1 - at `\$.id`"),
+    (line({"role": "user", "content": "x"}, id="r" * 201), r"length <= 200 - at `\$.id`"),
+    (line({"role": "user", "content": "x"}, model=None), r"expected `str`, got `null` - at `\$.model`"),
+    (line({"role": "pilot", "content": "x"}), r"invalid enum value 'pilot' - at `\$.messages\[0\].role`"),
+    (line({"role": "user", "content": 7}), r"at `\$.messages\[0\].content`"),
+    (line({"role": "user"}), r"a user message needs content - at `\$.messages\[0\]`"),
+    (line({"role": "user", "content": "x", "tool_calls": [CALL]}), "a user message calls no tools"),
+    (line({"role": "tool", "content": "x"}), "needs the tool_call_id"),
+    (line({"role": "assistant", "tool_calls": [{"function": {}}]}), "missing required field `name`"),
+    (
+        line({"role": "assistant", "usage": {"prompt_tokens": -1, "completion_tokens": 0}}),
+        r">= 0 - at `\$.messages\[0\].usage.prompt_tokens`",
+    ),
+]
 
-    assert str(refused.value).startswith("not a run: ")
+
+def test_a_line_that_is_no_run_says_why_and_where(subtests: pytest.Subtests) -> None:
+    for text, reason in REFUSED:
+        with subtests.test(reason=reason):
+            with pytest.raises(BadInput, match=reason) as refused:
+                parse(text)
+
+            assert str(refused.value).startswith("not a run: ")
 
 
 def test_a_transcript_shows_text_and_calls() -> None:

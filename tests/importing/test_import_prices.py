@@ -33,22 +33,23 @@ def test_a_list_may_be_compressed_and_have_more_columns(tmp_path: Path) -> None:
     assert read_prices(file) == [dict(zip(COLUMNS, ["m", "p", "chat", "1", "2", "3", "4", "5", "6"], strict=True))]
 
 
-@pytest.mark.parametrize(
-    ("content", "reason"),
-    [
-        (b"", "it has no column key, provider"),
-        (b"key,provider\n", "it has no column mode, max_input_tokens"),
-        (f"{HEADER}\n{'x,' * 9}x\n".encode(), "line 2: more fields"),
-        (f"{HEADER}\n\xe9\n".encode("latin-1"), "is not UTF-8 text"),
-        (f'{HEADER}\n"a\n'.encode(), "line 2: unexpected end of data"),
-    ],
-)
-def test_a_file_that_is_no_price_list_says_why(tmp_path: Path, content: bytes, reason: str) -> None:
-    file = tmp_path / "prices.csv"
-    file.write_bytes(content)
+NO_LISTS: list[tuple[bytes, str]] = [
+    (b"", "it has no column key, provider"),
+    (b"key,provider\n", "it has no column mode, max_input_tokens"),
+    (f"{HEADER}\n{'x,' * 9}x\n".encode(), "line 2: more fields"),
+    (f"{HEADER}\n\xe9\n".encode("latin-1"), "is not UTF-8 text"),
+    (f'{HEADER}\n"a\n'.encode(), "line 2: unexpected end of data"),
+]
 
-    with pytest.raises(BadInput, match=reason):
-        read_prices(file)
+
+def test_a_file_that_is_no_price_list_says_why(tmp_path: Path, subtests: pytest.Subtests) -> None:
+    for content, reason in NO_LISTS:
+        with subtests.test(reason=reason):
+            file = tmp_path / "prices.csv"
+            file.write_bytes(content)
+
+            with pytest.raises(BadInput, match=reason):
+                read_prices(file)
 
 
 async def test_a_bad_price_names_its_model_and_lets_nothing_in(db: Database, tmp_path: Path) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable
 from datetime import datetime, timedelta
+from itertools import product
 from pathlib import Path
 from typing import Any, cast
 
@@ -215,19 +216,21 @@ FOLLOWS = {
 TELLS = {"connect": "connected", "disconnect": "disconnected", "fail": "error", "refresh": "refreshed"}
 
 
-@pytest.mark.parametrize("before", FOLLOWS)
-async def test_a_status_follows_only_where_it_may_and_each_change_is_told(db: Database, before: str) -> None:
-    for change, act in CHANGES.items():
-        made = await _standing(db, before)
-        assert made.status == before
-        told = await db.integration.events.count(integration_id=made.id)
+async def test_a_status_follows_only_where_it_may_and_each_change_is_told(
+    db: Database, subtests: pytest.Subtests
+) -> None:
+    for before, change in product(FOLLOWS, CHANGES):
+        with subtests.test(before=before, change=change):
+            made = await _standing(db, before)
+            assert made.status == before
+            told = await db.integration.events.count(integration_id=made.id)
 
-        if (after := FOLLOWS[before].get(change)) is None:
-            with pytest.raises(InvalidTransition):
-                await act(db, made)
-            assert await db.integration.events.count(integration_id=made.id) == told
-        else:
-            assert (await act(db, made)).status == after, change
-            (latest, *rest) = (await db.integration.events.latest(integration_id=made.id)).items
-            assert (latest.event_type, len(rest)) == (TELLS[change], told), change
-        assert (await db.integration.connections.get(made.id)).status == (after or before)
+            if (after := FOLLOWS[before].get(change)) is None:
+                with pytest.raises(InvalidTransition):
+                    await CHANGES[change](db, made)
+                assert await db.integration.events.count(integration_id=made.id) == told
+            else:
+                assert (await CHANGES[change](db, made)).status == after
+                (latest, *rest) = (await db.integration.events.latest(integration_id=made.id)).items
+                assert (latest.event_type, len(rest)) == (TELLS[change], told)
+            assert (await db.integration.connections.get(made.id)).status == (after or before)

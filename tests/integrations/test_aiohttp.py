@@ -97,13 +97,14 @@ async def test_a_unit_has_committed_when_the_answer_leaves(client: Client, db: D
     assert await db.supervisor.users.count() == 1
 
 
-@pytest.mark.parametrize(("path", "status"), [("/refused", 403), ("/mixed", 422), ("/read-only", 500)])
-async def test_an_error_leaves_nothing(client: Client, db: Database, path: str, status: int) -> None:
-    answer = await client.post(f"{path}/alice")
+async def test_an_error_leaves_nothing(client: Client, db: Database, subtests: pytest.Subtests) -> None:
+    for path, status in [("/refused", 403), ("/mixed", 422), ("/read-only", 500)]:
+        with subtests.test(path=path):
+            answer = await client.post(f"{path}/alice")
 
-    assert answer.status == status
-    assert await db.supervisor.users.count() == 0
-    assert (await db.health()).in_use == 0
+            assert answer.status == status
+            assert await db.supervisor.users.count() == 0
+            assert (await db.health()).in_use == 0
 
 
 async def test_errors_are_problem_documents(client: Client) -> None:

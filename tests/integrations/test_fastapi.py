@@ -131,15 +131,17 @@ async def test_a_unit_has_committed_when_the_answer_leaves(app: FastAPI, db: Dat
     assert (answer.status_code, seen) == (201, [1])
 
 
-@pytest.mark.parametrize(
-    ("path", "status"), [("/refused", 418), ("/unshowable", 500), ("/mixed", 422), ("/read-only", 500)]
-)
-async def test_an_error_leaves_nothing(client: httpx.AsyncClient, db: Database, path: str, status: int) -> None:
-    answer = await client.post(path, json=ALICE)
+ERRORS: list[tuple[str, int]] = [("/refused", 418), ("/unshowable", 500), ("/mixed", 422), ("/read-only", 500)]
 
-    assert answer.status_code == status, answer.text
-    assert await db.supervisor.users.count() == 0
-    assert (await db.health()).in_use == 0
+
+async def test_an_error_leaves_nothing(client: httpx.AsyncClient, db: Database, subtests: pytest.Subtests) -> None:
+    for path, status in ERRORS:
+        with subtests.test(path=path):
+            answer = await client.post(path, json=ALICE)
+
+            assert answer.status_code == status, answer.text
+            assert await db.supervisor.users.count() == 0
+            assert (await db.health()).in_use == 0
 
 
 async def test_errors_are_problem_documents(client: httpx.AsyncClient) -> None:

@@ -8,7 +8,7 @@ from agentdb import errors
 from agentdb.errors import AgentDBError, Conflict, MissingReference
 from agentdb.integrations.problems import problem_of
 
-TOLD = {
+TOLD: dict[type[AgentDBError], int] = {
     errors.BadInput: 422,
     errors.BudgetExceeded: 402,
     errors.Conflict: 409,
@@ -17,7 +17,7 @@ TOLD = {
     errors.NotFound: 404,
     errors.StaleVersion: 409,
 }
-HIDDEN = {
+HIDDEN: dict[type[AgentDBError], int] = {
     errors.BadSettings: 500,
     errors.Contended: 503,
     errors.DatabaseCorrupt: 500,
@@ -36,26 +36,29 @@ def test_every_error_has_an_answer() -> None:
     assert ours == {AgentDBError, *TOLD, *HIDDEN}
 
 
-@pytest.mark.parametrize(("kind", "status"), TOLD.items())
-def test_what_the_caller_did_wrong_is_told(kind: type[AgentDBError], status: int) -> None:
-    problem = problem_of(kind("there is no user 7"))
+def test_what_the_caller_did_wrong_is_told(subtests: pytest.Subtests) -> None:
+    for kind, status in TOLD.items():
+        with subtests.test(kind=kind.__name__):
+            problem = problem_of(kind("there is no user 7"))
 
-    assert problem.status == problem.document["status"] == status
-    assert problem.document["detail"] == "there is no user 7"
-    assert problem.document["title"] == problem.status.phrase
-    assert problem.headers == {}
+            assert problem.status == problem.document["status"] == status
+            assert problem.document["detail"] == "there is no user 7"
+            assert problem.document["title"] == problem.status.phrase
+            assert problem.headers == {}
 
 
-@pytest.mark.parametrize(("kind", "status"), HIDDEN.items())
 def test_what_went_wrong_here_is_logged_and_not_told(
-    kind: type[AgentDBError], status: int, caplog: pytest.LogCaptureFixture
+    caplog: pytest.LogCaptureFixture, subtests: pytest.Subtests
 ) -> None:
-    problem = problem_of(kind("db-7.internal refuses"))
+    for kind, status in HIDDEN.items():
+        caplog.clear()
+        with subtests.test(kind=kind.__name__):
+            problem = problem_of(kind("db-7.internal refuses"))
 
-    assert problem.status == status
-    assert "db-7" not in str(problem.document)
-    assert "db-7.internal refuses" in caplog.text
-    assert ("Retry-After" in problem.headers) == kind.retryable
+            assert problem.status == status
+            assert "db-7" not in str(problem.document)
+            assert "db-7.internal refuses" in caplog.text
+            assert ("Retry-After" in problem.headers) == kind.retryable
 
 
 def test_a_callers_own_kind_of_error_is_answered_as_what_it_is() -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 from sqlalchemy import text
@@ -45,23 +47,19 @@ async def test_somebody_elses_collection_is_not_there(db: Database) -> None:
     assert [row.external_id for row in await vectors.named(alice.id, notes.id, ["a"])] == ["a"]
 
 
-@pytest.mark.parametrize("dimension", [0, -1, 16_001, 1.5, True, "3"])
-async def test_a_dimension_is_a_whole_number_from_1_to_16000(db: Database, dimension: object) -> None:
+async def test_a_dimension_is_a_whole_number_from_1_to_16000(agentdb: Database, subtests: pytest.Subtests) -> None:
+    user = await make_user(agentdb)
+
+    some: tuple[Any, ...] = (0, -1, 16_001, 1.5, True, "3")
+    for dimension in some:
+        with subtests.test(dimension=dimension), pytest.raises(BadInput, match="dimension"):
+            await agentdb.knowledge.collections.create(user.id, "notes", dimension)
+
+
+async def test_an_unknown_distance_is_refused_and_a_collections_own_never_changes(db: Database) -> None:
     user = await make_user(db)
-
-    with pytest.raises(BadInput, match="dimension"):
-        await db.knowledge.collections.create(user.id, "notes", dimension)  # type: ignore[arg-type]
-
-
-async def test_an_unknown_distance_is_refused(db: Database) -> None:
-    user = await make_user(db)
-
     with pytest.raises(BadInput, match="manhattan"):
         await db.knowledge.collections.create(user.id, "notes", 3, distance="manhattan")
-
-
-async def test_dimension_and_distance_never_change(db: Database) -> None:
-    user = await make_user(db)
     notes = await db.knowledge.collections.create(user.id, "notes", 3)
 
     with pytest.raises(BadInput, match="Collections has methods"):
@@ -85,15 +83,17 @@ async def test_a_vector_of_another_length_is_refused_on_write_and_on_query(db: D
     assert await vectors.count(collection_id=wide.id) == 0
 
 
-@pytest.mark.parametrize("bad", [float("nan"), float("inf"), -float("inf"), 1e39, 1e20, 1e-30])
-async def test_what_cannot_be_compared_is_refused_on_write_and_on_query(db: Database, bad: float) -> None:
+async def test_what_cannot_be_compared_is_refused_on_write_and_on_query(
+    db: Database, subtests: pytest.Subtests
+) -> None:
     user = await make_user(db)
     notes = await db.knowledge.collections.create(user.id, "notes", 2)
 
-    with pytest.raises(BadInput, match=r"finite|long"):
-        await db.knowledge.vectors.pour(user.id, notes.id, [{"embedding": [bad, 0]}])
-    with pytest.raises(BadInput, match=r"finite|long"):
-        await db.knowledge.vectors.search(user.id, notes.id, [0, bad])
+    for bad in (float("nan"), float("inf"), -float("inf"), 1e39, 1e20, 1e-30):
+        with subtests.test(written=bad), pytest.raises(BadInput, match=r"finite|long"):
+            await db.knowledge.vectors.pour(user.id, notes.id, [{"embedding": [bad, 0]}])
+        with subtests.test(asked=bad), pytest.raises(BadInput, match=r"finite|long"):
+            await db.knowledge.vectors.search(user.id, notes.id, [0, bad])
 
 
 async def test_the_database_itself_refuses_another_length(db: Database) -> None:

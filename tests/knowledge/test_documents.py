@@ -180,18 +180,21 @@ async def test_a_users_documents_are_listed_newest_first_by_tag_and_status(db: D
     ]
 
 
-@pytest.mark.parametrize("length", [1535, 1537, 0])
-async def test_an_embedding_of_another_length_is_refused_and_nothing_is_stored(db: Database, length: int) -> None:
+async def test_an_embedding_of_another_length_is_refused_and_nothing_is_stored(
+    db: Database, subtests: pytest.Subtests
+) -> None:
     user = await make_user(db)
     document = await db.knowledge.documents.create(user.id, "Tea", "green and black")
     (claim,) = await db.knowledge.documents.claim("worker")
-    chunks = [Chunk("green", vector()), Chunk("black", [1.0] * length)]
 
-    with pytest.raises(BadInput, match="1536" if length else "vector"):
-        await db.knowledge.documents.complete(claim, chunks, model="test")
-
-    assert (await db.knowledge.documents.document(document.id)).processing_status is ProcessingStatus.processing
-    assert await db.knowledge.documents.chunks(document.id) == []
+    for length in (1535, 1537, 0):
+        with subtests.test(length=length):
+            chunks = [Chunk("green", vector()), Chunk("black", [1.0] * length)]
+            with pytest.raises(BadInput, match="1536" if length else "vector"):
+                await db.knowledge.documents.complete(claim, chunks, model="test")
+            row = await db.knowledge.documents.document(document.id)
+            assert row.processing_status is ProcessingStatus.processing
+            assert await db.knowledge.documents.chunks(document.id) == []
 
 
 async def test_revising_and_completing_at_once_never_leaves_chunks_of_what_it_said_before(db: Database) -> None:
@@ -212,17 +215,21 @@ async def test_revising_and_completing_at_once_never_leaves_chunks_of_what_it_sa
         await db.knowledge.documents.delete(document.id)
 
 
-@pytest.mark.parametrize(
-    "details", [{"processing_status": "completed"}, {"total_chunks": 7}, {"content_hash": "x"}, {"nonsense": 1}]
-)
-async def test_what_the_queue_knows_is_not_the_callers_to_give(db: Database, details: dict[str, Any]) -> None:
+async def test_what_the_queue_knows_is_not_the_callers_to_give(db: Database, subtests: pytest.Subtests) -> None:
     user = await make_user(db)
     document = await db.knowledge.documents.create(user.id, "Tea", "green")
 
-    with pytest.raises(BadInput):
-        await db.knowledge.documents.create(user.id, "Tea", "green", **details)
-    with pytest.raises(BadInput):
-        await db.knowledge.documents.revise(document.id, **details)
+    some: tuple[dict[str, Any], ...] = (
+        {"processing_status": "completed"},
+        {"total_chunks": 7},
+        {"content_hash": "x"},
+        {"nonsense": 1},
+    )
+    for details in some:
+        with subtests.test("created", **details), pytest.raises(BadInput):
+            await db.knowledge.documents.create(user.id, "Tea", "green", **details)
+        with subtests.test("revised", **details), pytest.raises(BadInput):
+            await db.knowledge.documents.revise(document.id, **details)
     with pytest.raises(BadInput, match="revise"):
         await db.knowledge.documents.update(document.id, title="x")
     with pytest.raises(MissingReference):

@@ -185,10 +185,10 @@ async def test_another_model_or_version_embeds_again_and_until_then_the_old_is_f
     assert {chunk.embedding_version for chunk in await documents.chunks(ids[0])} == {"2"}
 
 
-@pytest.mark.parametrize("seconds", [0, -1, float("nan"), float("inf")])
-async def test_a_lease_that_is_none_is_refused(db: Database, seconds: float) -> None:
-    with pytest.raises(BadInput, match="lease_seconds"):
-        await db.knowledge.documents.claim("worker", lease_seconds=seconds)
+async def test_a_lease_that_is_none_is_refused(agentdb: Database, subtests: pytest.Subtests) -> None:
+    for seconds in (0, -1, float("nan"), float("inf")):
+        with subtests.test(seconds=seconds), pytest.raises(BadInput, match="lease_seconds"):
+            await agentdb.knowledge.documents.claim("worker", lease_seconds=seconds)
 
 
 def worker(url: str, function: str, *more: str, **environment: str) -> subprocess.Popen[str]:

@@ -64,10 +64,11 @@ def test_it_ends_with_one_when_an_attempt_has_failed(migrated_url: str, command:
     assert rows(migrated_url, error="RuntimeError: the model said no") == 1
 
 
-@pytest.mark.parametrize("function", ["nonsense", "no.such.module:f", f"{FUNCTIONS}:missing", "sys:path", ":f"])
-def test_what_is_no_function_is_told_on_one_line(command: Command, function: str) -> None:
-    told = command(function, "--model", "m")
+def test_what_is_no_function_is_told_on_one_line(command: Command, subtests: pytest.Subtests) -> None:
+    for function in ("nonsense", "no.such.module:f", f"{FUNCTIONS}:missing", "sys:path", ":f"):
+        with subtests.test(function=function):
+            told = command(function, "--model", "m")
 
-    assert told.exit_code == 2
-    assert told.output.startswith("error: ")
-    assert told.output.count("\n") == 1
+            assert told.exit_code == 2
+            assert told.output.startswith("error: ")
+            assert told.output.count("\n") == 1

@@ -13,39 +13,43 @@ from agentdb.knowledge.embedding import Embedder
 from agentdb.testing.factories import make_user
 
 
-@pytest.mark.parametrize(
-    "trouble", [ValueError("\ud800 broken \0"), asyncio.CancelledError("by itself"), KeyError("é" * 9_000)], ids=type
-)
-async def test_whatever_a_function_raises_is_the_error_of_one_document(db: Database, trouble: BaseException) -> None:
+async def test_whatever_a_function_raises_is_the_error_of_one_document(db: Database, subtests: pytest.Subtests) -> None:
     documents, user = db.knowledge.documents, await make_user(db)
-    broken = await documents.create(user.id, "broken", "broken")
-    whole = await documents.create(user.id, "whole", "whole")
 
-    async def embed(texts: list[str]) -> list[Any]:
-        if texts == ["broken"]:
-            raise trouble
-        return [[1.0] * 1536 for _ in texts]
+    for trouble in (ValueError("\ud800 broken \0"), asyncio.CancelledError("by itself"), KeyError("é" * 9_000)):
+        with subtests.test(trouble=type(trouble).__name__):
+            broken = await documents.create(user.id, "broken", "broken")
+            whole = await documents.create(user.id, "whole", "whole")
 
-    done = await Embedder(embed, "m", most_attempts=1).run(documents, at_once=2)
+            async def embed(texts: list[str], trouble: BaseException = trouble) -> list[Any]:
+                if texts == ["broken"]:
+                    raise trouble
+                return [[1.0] * 1536 for _ in texts]
 
-    assert (done.completed, done.failed, done.lost) == (1, 1, 0)
-    assert (await documents.document(whole.id)).processing_status == "completed"
-    failed = await documents.document(broken.id)
-    assert failed.processing_status == "failed"
-    assert failed.error is not None
-    assert failed.error.startswith(type(trouble).__name__)
-    assert len(failed.error) <= 2_000
+            done = await Embedder(embed, "m", most_attempts=1).run(documents, at_once=2)
+
+            assert (done.completed, done.failed, done.lost) == (1, 1, 0)
+            assert (await documents.document(whole.id)).processing_status == "completed"
+            failed = await documents.document(broken.id)
+            assert failed.processing_status == "failed"
+            assert failed.error is not None
+            assert failed.error.startswith(type(trouble).__name__)
+            assert len(failed.error) <= 2_000
 
 
-@pytest.mark.parametrize(
-    "asked", [{"lease_seconds": "1"}, {"lease_seconds": 1e300}, {"lease_seconds": float("nan")}, {"most_attempts": 0}]
-)
-async def test_a_claim_that_cannot_hold_is_refused(db: Database, asked: Any) -> None:
-    documents = db.knowledge.documents
-    await documents.create((await make_user(db)).id, "t", "c")
+async def test_a_claim_that_cannot_hold_is_refused(agentdb: Database, subtests: pytest.Subtests) -> None:
+    documents = agentdb.knowledge.documents
+    await documents.create((await make_user(agentdb)).id, "t", "c")
 
-    with pytest.raises(BadInput, match=next(iter(asked))):
-        await documents.claim("w", **asked)
+    some: tuple[dict[str, Any], ...] = (
+        {"lease_seconds": "1"},
+        {"lease_seconds": 1e300},
+        {"lease_seconds": float("nan")},
+        {"most_attempts": 0},
+    )
+    for asked in some:
+        with subtests.test(**asked), pytest.raises(BadInput, match=next(iter(asked))):
+            await documents.claim("w", **asked)
     assert len(await documents.claim("w")) == 1
 
 

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Sequence
+from itertools import product
 from random import Random
 from typing import Any, Final
 
@@ -130,13 +131,13 @@ async def test_very_long_words_and_texts_are_kept_and_found_alike(db: Database) 
     assert len(await search(agent, " ".join(["word", *(f"w{number}" for number in range(99))]), any_word=True)) == 1
 
 
-@pytest.mark.parametrize("query", [None, 5, b"tea", ["tea"]])
-async def test_a_search_for_what_is_no_text_is_refused(db: Database, query: Any) -> None:
-    agent = await kept(db, ["tea"])
+async def test_a_search_for_what_is_no_text_is_refused(agentdb: Database, subtests: pytest.Subtests) -> None:
+    agent = await kept(agentdb, ["tea"])
 
-    for any_word in (False, True):
-        with pytest.raises(BadInput, match="a text"):
-            await db.knowledge.memories.search(agent, query, any_word=any_word)
+    some: tuple[Any, ...] = (None, 5, b"tea", ["tea"])
+    for query, any_word in product(some, (False, True)):
+        with subtests.test(query=query, any_word=any_word), pytest.raises(BadInput, match="a text"):
+            await agentdb.knowledge.memories.search(agent, query, any_word=any_word)
 
 
 async def test_the_words_follow_the_rows_whoever_writes_them_and_are_rebuilt_alike(db: Database) -> None:

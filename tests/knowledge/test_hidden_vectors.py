@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 from sqlalchemy import text
@@ -68,10 +70,11 @@ async def test_vectors_without_an_embedding_are_passed_by(db: Database) -> None:
     assert (await db.knowledge.indexes.recall(user, collection)).recall == 1.0
 
 
-@pytest.mark.parametrize("row", [5, None, "text", [1, 0]])
-async def test_a_row_that_is_no_object_is_refused(db: Database, row: object) -> None:
+async def test_a_row_that_is_no_object_is_refused(db: Database, subtests: pytest.Subtests) -> None:
     user = (await make_user(db)).id
     collection = (await db.knowledge.collections.create(user, "c", 2)).id
 
-    with pytest.raises(BadInput, match="row 1: a vector is given as an object"):
-        await db.knowledge.vectors.pour(user, collection, [{"embedding": np.zeros(2)}, row])  # type: ignore[list-item]
+    some: tuple[Any, ...] = (5, None, "text", [1, 0])
+    for row in some:
+        with subtests.test(row=row), pytest.raises(BadInput, match="row 1: a vector is given as an object"):
+            await db.knowledge.vectors.pour(user, collection, [{"embedding": np.zeros(2)}, row])

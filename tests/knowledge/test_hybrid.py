@@ -165,10 +165,13 @@ async def test_a_hybrid_search_in_a_unit_sees_what_the_unit_wrote(db: Database) 
         assert len(await unit.knowledge.hybrid.search(user.id, "umbrella")) == 1
 
 
-@pytest.mark.parametrize(
-    "asked",
-    [{}, {"text": "a", "sources": ["nothing"]}, {"text": "a", "half_life": timedelta(0)}, {"text": "a", "limit": 0}],
-)
-async def test_a_search_for_nothing_is_refused(db: Database, asked: dict[str, Any]) -> None:
-    with pytest.raises(BadInput):
-        await db.knowledge.hybrid.search(1, **asked)
+async def test_a_search_for_nothing_is_refused(agentdb: Database, subtests: pytest.Subtests) -> None:
+    some: tuple[dict[str, Any], ...] = (
+        {},
+        {"text": "a", "sources": ["nothing"]},
+        {"text": "a", "half_life": timedelta(0)},
+        {"text": "a", "limit": 0},
+    )
+    for asked in some:
+        with subtests.test(**asked), pytest.raises(BadInput):
+            await agentdb.knowledge.hybrid.search(1, **asked)

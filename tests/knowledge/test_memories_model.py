@@ -11,10 +11,12 @@ import pytest
 from hypothesis import Phase, find, settings
 from hypothesis import strategies as st
 from hypothesis.errors import NoSuchExample
+from sqlalchemy import delete
 
 from agentdb import clock
 from agentdb.database import Database
 from agentdb.engine.fulltext import words_of
+from agentdb.knowledge.models import Memory
 from agentdb.testing.factories import make_user
 
 TEXTS = st.text(st.sampled_from('abAB éÉ-"*\n') | st.characters(codec="utf-8", exclude_characters="\0"), max_size=12)
@@ -79,11 +81,18 @@ def sequences(many: int, length: int) -> list[list[Any]]:
     return made
 
 
-@pytest.mark.parametrize("place", range(6))
-async def test_each_database_answers_as_a_plain_list_would(db: Database, place: int) -> None:  # noqa: C901 (one case for each call)
-    calls = sequences(6, 60)[place]
+async def test_each_database_answers_as_a_plain_list_would(db: Database, subtests: pytest.Subtests) -> None:
     agent = (await db.catalog.agents.create("helper")).id
     users = [(await make_user(db)).id for _ in range(2)]
+
+    for place, calls in enumerate(sequences(6, 60)):
+        with subtests.test(place=place):
+            await _agree(db, agent, users, calls)
+        async with db.write() as unit:
+            await unit.session.execute(delete(Memory))
+
+
+async def _agree(db: Database, agent: int, users: list[int], calls: list[Any]) -> None:  # noqa: C901 (one case for each call)
     memories, plain = db.knowledge.memories, Plain()
 
     def whom(who: int | None) -> int | None:

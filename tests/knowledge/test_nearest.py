@@ -91,37 +91,34 @@ async def test_searches_do_not_wait_for_a_writer(db: Database) -> None:
         await writer
 
 
-@pytest.mark.parametrize(
-    "asked",
-    [
-        {"threshold": float("nan")},
-        {"threshold": "0.7"},
-        {"half_life": 5},
-        {"half_life": timedelta(0)},
-    ],
-)
-async def test_what_no_search_can_be_narrowed_by_is_refused(db: Database, asked: Any) -> None:
-    user, agent = await make_user(db), (await db.catalog.agents.create("helper")).id
+async def test_what_no_search_can_be_narrowed_by_is_refused(agentdb: Database, subtests: pytest.Subtests) -> None:
+    user, agent = (await make_user(agentdb)).id, (await agentdb.catalog.agents.create("helper")).id
 
-    with pytest.raises(BadInput):
-        await db.knowledge.memories.near(agent, [1, 0], **asked)
-    if "threshold" in asked:
-        with pytest.raises(BadInput):
-            await db.knowledge.documents.near(user.id, [1.0] * 1536, **asked)
-    else:
-        with pytest.raises(BadInput):
-            await db.knowledge.hybrid.search(user.id, "tea", **asked)
+    thresholds: tuple[Any, ...] = (float("nan"), "0.7")
+    for threshold in thresholds:
+        with subtests.test("memories", threshold=threshold), pytest.raises(BadInput):
+            await agentdb.knowledge.memories.near(agent, [1, 0], threshold=threshold)
+        with subtests.test("documents", threshold=threshold), pytest.raises(BadInput):
+            await agentdb.knowledge.documents.near(user, [1.0] * 1536, threshold=threshold)
+    half_lives: tuple[Any, ...] = (5, timedelta(0))
+    for half_life in half_lives:
+        with subtests.test("memories", half_life=half_life), pytest.raises(BadInput):
+            await agentdb.knowledge.memories.near(agent, [1, 0], half_life=half_life)
+        with subtests.test("all of them", half_life=half_life), pytest.raises(BadInput):
+            await agentdb.knowledge.hybrid.search(user, "tea", half_life=half_life)
 
 
-@pytest.mark.parametrize("weight", [float("nan"), float("inf"), -1, "1", True])
-async def test_a_weight_that_is_none_is_refused(db: Database, weight: Any) -> None:
-    with pytest.raises(BadInput, match="weight"):
-        await db.knowledge.hybrid.search(1, "tea", text_weight=weight)
+async def test_a_weight_that_is_none_is_refused(agentdb: Database, subtests: pytest.Subtests) -> None:
+    some: tuple[Any, ...] = (float("nan"), float("inf"), -1, "1", True)
+    for weight in some:
+        with subtests.test(weight=weight), pytest.raises(BadInput, match="weight"):
+            await agentdb.knowledge.hybrid.search(1, "tea", text_weight=weight)
 
 
-@pytest.mark.parametrize("tags", [["hot", None], {"place": "drink"}, "drink", [["drink"]], ["hot", 5]])
-async def test_only_the_texts_of_a_list_are_tags(db: Database, tags: Any) -> None:
-    agent = (await db.catalog.agents.create("helper")).id
-    await db.knowledge.memories.add(agent_id=agent, content="tea", tags=tags)
-
-    assert (await db.knowledge.memories.newest(agent, tags=["drink"])).items == []
+async def test_only_the_texts_of_a_list_are_tags(db: Database, subtests: pytest.Subtests) -> None:
+    some: tuple[Any, ...] = (["hot", None], {"place": "drink"}, "drink", [["drink"]], ["hot", 5])
+    for number, tags in enumerate(some):
+        with subtests.test(tags=tags):
+            agent = (await db.catalog.agents.create(f"helper {number}")).id
+            await db.knowledge.memories.add(agent_id=agent, content="tea", tags=tags)
+            assert (await db.knowledge.memories.newest(agent, tags=["drink"])).items == []

@@ -51,22 +51,23 @@ async def test_the_nearest_ten_come_first_and_equally_near_ones_by_id(db: Databa
     assert found[3].distance == pytest.approx(1 - math.sqrt(0.5), abs=1e-6)
 
 
-@pytest.mark.parametrize(
-    ("distance", "order", "scores"),
-    [
-        ("cosine", [1, 3, 0, 2, 4], [1, 1, 0.8, 0, -1]),
-        ("l2", [1, 2, 4, 0, 3], [1, 0.4142136, 0.3333333, 0.1907436, 0.1111111]),
-        ("inner_product", [3, 0, 1, 2, 4], [9, 4, 1, 0, -1]),
-    ],
-)
-async def test_each_distance_has_its_order(db: Database, distance: str, order: list[int], scores: list[float]) -> None:
-    notes = await make_collection(db, distance=distance)
-    rows = await fill(db, notes, [4, 3], [1, 0], [0, 1], [9, 0], [-1, 0])
+ORDERS = {
+    "cosine": ([1, 3, 0, 2, 4], [1, 1, 0.8, 0, -1]),
+    "l2": ([1, 2, 4, 0, 3], [1, 0.4142136, 0.3333333, 0.1907436, 0.1111111]),
+    "inner_product": ([3, 0, 1, 2, 4], [9, 4, 1, 0, -1]),
+}
 
-    found = await search(db, notes, [1, 0])
 
-    assert ids(found) == [rows[place] for place in order]
-    assert [match.score for match in found] == scores
+async def test_each_distance_has_its_order(db: Database, subtests: pytest.Subtests) -> None:
+    for distance, (order, scores) in ORDERS.items():
+        with subtests.test(distance=distance):
+            notes = await make_collection(db, distance=distance)
+            rows = await fill(db, notes, [4, 3], [1, 0], [0, 1], [9, 0], [-1, 0])
+
+            found = await search(db, notes, [1, 0])
+
+            assert ids(found) == [rows[place] for place in order]
+            assert [match.score for match in found] == scores
 
 
 async def test_a_vector_of_zeros_scores_0_and_never_raises(db: Database) -> None:
@@ -102,19 +103,14 @@ async def test_a_threshold_is_strictly_above_and_0_is_honoured(db: Database) -> 
 
 async def test_rows_without_an_embedding_and_of_other_collections_are_passed_over(db: Database) -> None:
     notes, other = await make_collection(db), await make_collection(db, 3)
+    assert await search(db, notes, [1, 0]) == []
+    assert await search(db, notes, [1, 0], tags=["a"]) == []
     (row,) = await fill(db, notes, [1, 0])
     await fill(db, other, [1, 0, 0])
     async with db.write() as unit:
         unit.session.add(Vector(collection_id=notes.id, content="waits"))
 
     assert ids(await search(db, notes, [1, 0])) == [row]
-
-
-async def test_an_empty_collection_has_nothing_near(db: Database) -> None:
-    notes = await make_collection(db)
-
-    assert await search(db, notes, [1, 0]) == []
-    assert await search(db, notes, [1, 0], tags=["a"]) == []
 
 
 async def test_filters_narrow_by_tags_metadata_and_what_a_vector_is_a_piece_of(db: Database) -> None:

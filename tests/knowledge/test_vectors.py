@@ -49,22 +49,22 @@ async def test_vectors_are_poured_all_or_none(db: Database) -> None:
     assert await db.knowledge.vectors.count() == 1
 
 
-@pytest.mark.parametrize(
-    ("row", "message"),
-    [
-        ({}, "row 0 has no embedding"),
-        ({"embedding": "ab"}, "row 0: the embedding"),
-        ({"embedding": [[1, 2]]}, "2 numbers were expected, not shape"),
-        ({"embedding": [1, 2], "collection_id": 5}, "a vector has no collection_id"),
-        ({"embedding": [1, 2], "tags": "a"}, "tags: a list"),
-        ({"embedding": [1, 2], "tags": [1]}, "a tag is a text"),
-    ],
+NO_VECTORS: tuple[tuple[dict[str, object], str], ...] = (
+    ({}, "row 0 has no embedding"),
+    ({"embedding": "ab"}, "row 0: the embedding"),
+    ({"embedding": [[1, 2]]}, "2 numbers were expected, not shape"),
+    ({"embedding": [1, 2], "collection_id": 5}, "a vector has no collection_id"),
+    ({"embedding": [1, 2], "tags": "a"}, "tags: a list"),
+    ({"embedding": [1, 2], "tags": [1]}, "a tag is a text"),
 )
-async def test_a_row_that_is_no_vector_is_refused(db: Database, row: dict[str, object], message: str) -> None:
+
+
+async def test_a_row_that_is_no_vector_is_refused(db: Database, subtests: pytest.Subtests) -> None:
     notes = await make_collection(db)
 
-    with pytest.raises(BadInput, match=message):
-        await db.knowledge.vectors.pour(notes.user_id, notes.id, [row])
+    for row, message in NO_VECTORS:
+        with subtests.test(message), pytest.raises(BadInput, match=message):
+            await db.knowledge.vectors.pour(notes.user_id, notes.id, [row])
 
 
 async def test_a_vector_that_is_put_again_is_the_same_row_and_keeps_what_is_not_said(db: Database) -> None:

@@ -35,9 +35,9 @@ Other = Callable[[], Awaitable[Settings]]
 
 
 @pytest.fixture
-def settings(database_url: str, tmp_path: Path) -> Settings:
+def settings(migrated_url: str, tmp_path: Path) -> Settings:
     """Return the settings of an empty database; the test runs on both."""
-    return Settings.load(database_url, folder=tmp_path / "data", encryption_keys=KEY)
+    return Settings.load(migrated_url, folder=tmp_path / "data", encryption_keys=KEY)
 
 
 @pytest.fixture

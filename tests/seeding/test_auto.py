@@ -61,12 +61,12 @@ async def test_of_processes_that_start_at_once_one_seeds(database_url: str) -> N
         assert await db.catalog.agents.count() == 3
 
 
-async def test_who_finds_the_database_seeded_after_waiting_leaves_it_as_it_is(database_url: str) -> None:
-    async with agentdb.connect(database_url) as db:
+async def test_who_finds_the_database_seeded_after_waiting_leaves_it_as_it_is(migrated_url: str) -> None:
+    async with agentdb.connect(migrated_url) as db:
         async with db.write() as unit:
             await seeding.seed(unit)
             await unit.catalog.models.remove(1)
-            opening = asyncio.create_task(agentdb.connect(database_url, seed="auto").open())
+            opening = asyncio.create_task(agentdb.connect(migrated_url, seed="auto").open())
             await asyncio.sleep(0.5)  # it has found an empty database, and waits for this one
         other = await opening
         await other.close()

@@ -63,41 +63,44 @@ async def test_every_problem_of_every_file_is_told_and_nothing_is_loaded(db: Dat
     assert await db.catalog.models.count() == 0
 
 
-@pytest.mark.parametrize(
-    ("name", "content", "told"),
-    [
-        ("roles", "name,display_order\nreader,7.5\n", "2:8: display_order: a whole number is expected, not a"),
-        ("roles", "name,display_order\nreader,99999999999\n", "2:8: display_order: 99999999999 does not fit"),
-        ("roles", "name,display_order\nreader,\n", "2:8: display_order: a whole number is expected, not nothing"),
-        ("roles", "name\n007\n", "2:1: name: 007 is read as a number, and would not stay"),
-        ("roles", "name\nnull\n", "2:1: name is never null"),
-        ("roles", "display_order\n1\n", "1:1: rows of roles are known by id or by name; add either"),
-        ("roles", "id,name\n0,zero\n", "2:1: an id is a whole number from 1, not 0"),
-        ("roles", "id,name\n1,a\n1,b\n", "3:1: the row of line 2 is the same; leave one"),
-        ("roles", 'name\n"reader\n', "2:1: the quote that begins here has no end"),
-        ("roles", "\ufeffname,name\na,a\n", "1:1: roles has no column '\\ufeffname'"),
-        ("policies", "name\nall\n", "1:1: new rows of policies need resource, action"),
-        ("users", "username\nada lovelace\n", "2:1: a username has 1 to 64 letters"),
-        ("users", "username,status\nada,active\n", "1:10: users has no column 'status'"),
-        ("users", "username,role,role_id\nada,a,null\n", "1:10: role and role_id are the same reference"),
-        ("users", "username,role_id\nada,9\n", "2:5: there is no row 9 in roles"),
-        ("agents", "name,user_id\nhelper,9\n", "2:8: there is no row 9 in users"),
-        ("agents", "name,model_parameters\nhelper,[]\n", "2:8: model_parameters: JSON, an object is expected"),
-        ("models", "key,name,version_name,type,is_custom\nm,m,m,llm,true\n", "1:28: models has no column 'is_custom'"),
-        ("models", "key,name,version_name,type,price_input\nm,m,m,llm,Infinity\n", "2:11: price_input: an amount"),
-        ("models", "key,name,version_name,type,created_at\nm,m,m,llm,noon\n", "2:11: created_at: a moment such as"),
-        ("providers", "name,api_key\nbrook,file:none\n", "2:7: the file 'none' cannot be read"),
-        ("agents", f"name,model\nhelper,{'m' * 300}\n", "2:8: model: text of 300 characters where at most 255 fit"),
-        ("agents", "name,prompt\nhelper,help\n", "2:8: prompt: a prompt is named with its version"),
-    ],
-)  # fmt: skip
-async def test_a_problem_says_where_it_is_and_what_is_expected(
-    agentdb: Database, write_seed: WriteSeed, name: str, content: str, told: str
-) -> None:
-    problems = await problems_of(agentdb, write_seed(**{name: content}))
+PROBLEMS: list[tuple[str, str, str]] = [
+    ("roles", "name,display_order\nreader,7.5\n", "2:8: display_order: a whole number is expected, not a"),
+    ("roles", "name,display_order\nreader,99999999999\n", "2:8: display_order: 99999999999 does not fit"),
+    ("roles", "name,display_order\nreader,\n", "2:8: display_order: a whole number is expected, not nothing"),
+    ("roles", "name\n007\n", "2:1: name: 007 is read as a number, and would not stay"),
+    ("roles", "name\nnull\n", "2:1: name is never null"),
+    ("roles", "display_order\n1\n", "1:1: rows of roles are known by id or by name; add either"),
+    ("roles", "id,name\n0,zero\n", "2:1: an id is a whole number from 1, not 0"),
+    ("roles", "id,name\n1,a\n1,b\n", "3:1: the row of line 2 is the same; leave one"),
+    ("roles", 'name\n"reader\n', "2:1: the quote that begins here has no end"),
+    ("roles", "\ufeffname,name\na,a\n", "1:1: roles has no column '\\ufeffname'"),
+    ("policies", "name\nall\n", "1:1: new rows of policies need resource, action"),
+    ("users", "username\nada lovelace\n", "2:1: a username has 1 to 64 letters"),
+    ("users", "username,status\nada,active\n", "1:10: users has no column 'status'"),
+    ("users", "username,role,role_id\nada,a,null\n", "1:10: role and role_id are the same reference"),
+    ("users", "username,role_id\nada,9\n", "2:5: there is no row 9 in roles"),
+    ("agents", "name,user_id\nhelper,9\n", "2:8: there is no row 9 in users"),
+    ("agents", "name,model_parameters\nhelper,[]\n", "2:8: model_parameters: JSON, an object is expected"),
+    ("models", "key,name,version_name,type,is_custom\nm,m,m,llm,true\n", "1:28: models has no column 'is_custom'"),
+    ("models", "key,name,version_name,type,price_input\nm,m,m,llm,Infinity\n", "2:11: price_input: an amount"),
+    ("models", "key,name,version_name,type,created_at\nm,m,m,llm,noon\n", "2:11: created_at: a moment such as"),
+    ("providers", "name,api_key\nbrook,file:none\n", "2:7: the file 'none' cannot be read"),
+    ("agents", f"name,model\nhelper,{'m' * 300}\n", "2:8: model: text of 300 characters where at most 255 fit"),
+    ("agents", "name,prompt\nhelper,help\n", "2:8: prompt: a prompt is named with its version"),
+]
 
-    assert len(problems) == 1
-    assert problems[0].startswith(f"{name}.csv:{told}")
+
+async def test_a_problem_says_where_it_is_and_what_is_expected(
+    agentdb: Database, write_seed: WriteSeed, subtests: pytest.Subtests
+) -> None:
+    for name, content, told in PROBLEMS:
+        with subtests.test(told=told):
+            folder = write_seed(**{name: content})
+            problems = await problems_of(agentdb, folder)
+            (folder / f"{name}.csv").unlink()
+
+            assert len(problems) == 1
+            assert problems[0].startswith(f"{name}.csv:{told}")
 
 
 async def test_an_id_that_is_another_rows_is_told(db: Database, write_seed: WriteSeed) -> None:

@@ -18,45 +18,48 @@ MODELS = sorted((mapper.class_ for mapper in Entity.registry.mappers), key=lambd
 NAMED_LIKE_A_SECRET = re.compile(r"secret|digest|password|_hash$|token$|credential$")
 
 
-@pytest.mark.parametrize("model", MODELS, ids=lambda model: model.__tablename__)
-def test_no_secret_and_no_digest_of_a_model_is_shown(model: type[Entity]) -> None:
-    seen = {column.key for column in shown(table_of(model))}
+def test_no_secret_and_no_digest_of_a_model_is_shown(subtests: pytest.Subtests) -> None:
+    for model in MODELS:
+        with subtests.test(model=model.__tablename__):
+            seen = {column.key for column in shown(table_of(model))}
 
-    hidden = {column.key for column in table_of(model).c if isinstance(column.type, SecretType | DigestType)}
-    named = {name for name in table_of(model).c.keys() if NAMED_LIKE_A_SECRET.search(name)}  # noqa: SIM118
-    assert not seen & hidden
-    assert not seen & named
-
-
-@pytest.mark.parametrize("model", MODELS, ids=lambda model: model.__tablename__)
-def test_what_keeps_itself_is_not_edited(model: type[Entity]) -> None:
-    table = table_of(model)
-    changing = {column.key for column in editable(table)}
-
-    keys = {column.key for column in table.primary_key}
-    counted = set().union(*MATRIX[table.name].counts.values()) if table.name in MATRIX else set()
-    assert not changing & (keys | counted | {"uuid", "version", "tx", "created_at", "updated_at"})
+            hidden = {column.key for column in table_of(model).c if isinstance(column.type, SecretType | DigestType)}
+            named = {name for name in table_of(model).c.keys() if NAMED_LIKE_A_SECRET.search(name)}  # noqa: SIM118
+            assert not seen & hidden
+            assert not seen & named
 
 
-@pytest.mark.parametrize(
-    "name",
-    [
-        "audit_log",
-        "costs",
-        "cost_days",
-        "cost_reservations",
-        "spend_limits",
-        "integration_events",
-        "workflow_versions",
-        "execution_changes",
-        "context_log",
-    ],
-)
-def test_nothing_of_a_ledger_is_edited(name: str) -> None:
-    table = Entity.metadata.tables[name]
+def test_what_keeps_itself_is_not_edited(subtests: pytest.Subtests) -> None:
+    for model in MODELS:
+        with subtests.test(model=model.__tablename__):
+            table = table_of(model)
+            changing = {column.key for column in editable(table)}
 
-    assert is_ledger(table)
-    assert editable(table) == []
+            keys = {column.key for column in table.primary_key}
+            counted = set().union(*MATRIX[table.name].counts.values()) if table.name in MATRIX else set()
+            assert not changing & (keys | counted | {"uuid", "version", "tx", "created_at", "updated_at"})
+
+
+LEDGERS: list[str] = [
+    "audit_log",
+    "costs",
+    "cost_days",
+    "cost_reservations",
+    "spend_limits",
+    "integration_events",
+    "workflow_versions",
+    "execution_changes",
+    "context_log",
+]
+
+
+def test_nothing_of_a_ledger_is_edited(subtests: pytest.Subtests) -> None:
+    for name in LEDGERS:
+        with subtests.test(name=name):
+            table = Entity.metadata.tables[name]
+
+            assert is_ledger(table)
+            assert editable(table) == []
 
 
 def test_a_sessions_total_and_its_pointers_are_not_edited() -> None:

@@ -82,28 +82,29 @@ async def test_callers_at_once_are_told_apart(db: Database) -> None:
     assert all(isinstance(answer, NotFound) for answer in answers[2::6])
 
 
-@pytest.mark.parametrize("end", ["revoked", "expired", "inactive", "disabled", "archived", "removed"])
-async def test_a_key_that_has_ended_lets_nobody_in(db: Database, end: str) -> None:
-    user = await make_user(db)
-    keys = db.supervisor.api_keys
-    with clock.hold(MONDAY) as hand:
-        issued = await keys.issue(user.id, "ci", expires_at=MONDAY + DAY, by=None)
-        hand.forward(DAY - timedelta(microseconds=1))
-        assert (await keys.authenticate(issued.plaintext)).user_id == user.id
-        if end == "revoked":
-            await keys.revoke(issued.key.id, by=None)
-        elif end == "expired":
-            hand.forward(timedelta(microseconds=1))
-        elif end == "inactive":
-            async with db.write() as unit:
-                await unit.session.execute(text("UPDATE api_keys SET is_active = false"))
-        elif end == "removed":
-            await db.supervisor.users.remove(user.id)
-        else:
-            await (db.supervisor.users.disable if end == "disabled" else db.supervisor.users.archive)(user.id)
+async def test_a_key_that_has_ended_lets_nobody_in(db: Database, subtests: pytest.Subtests) -> None:
+    for end in ("revoked", "expired", "inactive", "disabled", "archived", "removed"):
+        with subtests.test(end=end):
+            user = await make_user(db)
+            keys = db.supervisor.api_keys
+            with clock.hold(MONDAY) as hand:
+                issued = await keys.issue(user.id, "ci", expires_at=MONDAY + DAY, by=None)
+                hand.forward(DAY - timedelta(microseconds=1))
+                assert (await keys.authenticate(issued.plaintext)).user_id == user.id
+                if end == "revoked":
+                    await keys.revoke(issued.key.id, by=None)
+                elif end == "expired":
+                    hand.forward(timedelta(microseconds=1))
+                elif end == "inactive":
+                    async with db.write() as unit:
+                        await unit.session.execute(text("UPDATE api_keys SET is_active = false"))
+                elif end == "removed":
+                    await db.supervisor.users.remove(user.id)
+                else:
+                    await (db.supervisor.users.disable if end == "disabled" else db.supervisor.users.archive)(user.id)
 
-        with pytest.raises(NotFound, match="no live API key"):
-            await keys.authenticate(issued.plaintext)
+                with pytest.raises(NotFound, match="no live API key"):
+                    await keys.authenticate(issued.plaintext)
 
 
 async def test_an_unknown_key_lets_nobody_in(db: Database) -> None:
@@ -186,25 +187,25 @@ async def test_a_key_that_has_expired_leaves_its_name(db: Database) -> None:
     assert again.key.name == "ci"
 
 
-@pytest.mark.parametrize(
-    "wrong",
-    [
-        {"name": ""},
-        {"name": " "},
-        {"name": None},
-        {"name": "x" * 256},
-        {"scopes": "runs"},
-        {"scopes": [7]},
-        {"scopes": [""]},
-        {"expires_at": MONDAY},
-        {"expires_at": datetime(2999, 1, 1)},  # noqa: DTZ001
-    ],
-)
-async def test_what_cannot_be_issued_is_refused(db: Database, wrong: dict[str, object]) -> None:
+NOT_ISSUED: list[dict[str, object]] = [
+    {"name": ""},
+    {"name": " "},
+    {"name": None},
+    {"name": "x" * 256},
+    {"scopes": "runs"},
+    {"scopes": [7]},
+    {"scopes": [""]},
+    {"expires_at": MONDAY},
+    {"expires_at": datetime(2999, 1, 1)},  # noqa: DTZ001
+]
+
+
+async def test_what_cannot_be_issued_is_refused(db: Database, subtests: pytest.Subtests) -> None:
     user = await make_user(db)
 
-    with pytest.raises(BadInput):
-        await db.supervisor.api_keys.issue(user.id, **{"name": "ci", "by": None, **wrong})  # type: ignore[arg-type]
+    for wrong in NOT_ISSUED:
+        with subtests.test(wrong=wrong), pytest.raises(BadInput):
+            await db.supervisor.api_keys.issue(user.id, **{"name": "ci", "by": None, **wrong})  # type: ignore[arg-type]
 
 
 async def test_a_key_needs_a_user(db: Database) -> None:
@@ -351,15 +352,19 @@ async def test_keys_that_expired_are_removed_a_few_at_a_time(db: Database) -> No
     assert [key.name for key in left] == ["for ever", "key 4", "key 3"]
 
 
-@pytest.mark.parametrize("overlap", [1e12, 8.6e13, float("inf"), float("nan"), 10**30, -1])
-async def test_an_overlap_that_no_calendar_has_is_refused(db: Database, overlap: float) -> None:
+OVERLAPS: list[float] = [1e12, 8.6e13, float("inf"), float("nan"), 10**30, -1]
+
+
+async def test_an_overlap_that_no_calendar_has_is_refused(db: Database, subtests: pytest.Subtests) -> None:
     user = await make_user(db)
     old = await db.supervisor.api_keys.issue(user.id, "k", by=None)
 
-    with pytest.raises(BadInput, match="an overlap has"):
-        await db.supervisor.api_keys.rotate(old.key.id, overlap_seconds=overlap, by=None)
+    for overlap in OVERLAPS:
+        with subtests.test(overlap=overlap):
+            with pytest.raises(BadInput, match="an overlap has"):
+                await db.supervisor.api_keys.rotate(old.key.id, overlap_seconds=overlap, by=None)
 
-    assert (await db.supervisor.api_keys.authenticate(old.plaintext)).key_id == old.key.id
+            assert (await db.supervisor.api_keys.authenticate(old.plaintext)).key_id == old.key.id
 
 
 async def test_a_key_for_thousands_of_years_is_rotated_too(db: Database) -> None:

@@ -159,16 +159,25 @@ async def test_what_the_provider_says_of_a_key_is_kept(db: Database) -> None:
     assert (await db.supervisor.api_keys.mark_valid(entry.id, valid=True)).is_valid
 
 
-@pytest.mark.parametrize("wrong", [{"secret": ""}, {"secret": " "}, {"secret": 7}, {"secret": "\ud800"}, {"name": ""}])
-async def test_what_cannot_be_stored_is_refused(db: Database, wrong: dict[str, object]) -> None:
+NOT_STORED: list[dict[str, object]] = [
+    {"secret": ""},
+    {"secret": " "},
+    {"secret": 7},
+    {"secret": "\ud800"},
+    {"name": ""},
+]
+
+
+async def test_what_cannot_be_stored_is_refused(db: Database, subtests: pytest.Subtests) -> None:
     user, provider = await _user_and_provider(db)
 
-    with pytest.raises(BadInput):
-        await db.supervisor.api_keys.store_provider_key(
-            user.id,
-            provider,
-            **{"name": "main", "secret": SECRET, "by": None, **wrong},  # type: ignore[arg-type]
-        )
+    for wrong in NOT_STORED:
+        with subtests.test(wrong=wrong), pytest.raises(BadInput):
+            await db.supervisor.api_keys.store_provider_key(
+                user.id,
+                provider,
+                **{"name": "main", "secret": SECRET, "by": None, **wrong},  # type: ignore[arg-type]
+            )
 
 
 async def test_a_key_needs_a_user_and_a_provider(db: Database) -> None:
@@ -191,12 +200,10 @@ async def test_without_an_encryption_key_nothing_is_stored(database_url: str) ->
         assert (await db.supervisor.api_keys.list(user.id)).items == []
 
 
-@pytest.mark.parametrize(
-    ("secret", "hint"),
-    [("short", "***"), ("x" * 32, "***"), ("abcdefg" + "x" * 22 + "wxyz", "abcdefg...wxyz")],
-)
-def test_a_hint_tells_at_most_a_third(secret: str, hint: str) -> None:
-    assert hint_of(secret) == hint
+def test_a_hint_tells_at_most_a_third(subtests: pytest.Subtests) -> None:
+    for secret, hint in (("short", "***"), ("x" * 32, "***"), ("abcdefg" + "x" * 22 + "wxyz", "abcdefg...wxyz")):
+        with subtests.test(secret=secret, hint=hint):
+            assert hint_of(secret) == hint
 
 
 @pytest.mark.parametrize("gone", ["disable", "archive"])

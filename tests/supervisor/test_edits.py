@@ -75,37 +75,40 @@ async def test_another_address_is_not_verified_and_the_same_one_stays_so(db: Dat
     assert (await change(email=None)).email_verified_at is None
 
 
-@pytest.mark.parametrize("column", ["id", "uuid", "version", "created_at"])
-async def test_what_never_changes_of_a_user_is_refused(db: Database, column: str) -> None:
+async def test_what_never_changes_of_a_user_is_refused(db: Database, subtests: pytest.Subtests) -> None:
     ada = await make_user(db)
 
-    with pytest.raises(BadInput, match=f"users.{column} "):
-        await db.supervisor.users.update(ada.id, **{column: getattr(ada, column)})
-    with pytest.raises(BadInput, match=f"users.{column} "):
-        await db.supervisor.users.upsert(on=["username"], username=ada.username, **{column: getattr(ada, column)})
+    for column in ("id", "uuid", "version", "created_at"):
+        with subtests.test(column=column):
+            with pytest.raises(BadInput, match=f"users.{column} "):
+                await db.supervisor.users.update(ada.id, **{column: getattr(ada, column)})
+            with pytest.raises(BadInput, match=f"users.{column} "):
+                await db.supervisor.users.upsert(
+                    on=["username"], username=ada.username, **{column: getattr(ada, column)}
+                )
 
 
 Act = Callable[[Database, int], Awaitable[Any]]
 
 
-@pytest.mark.parametrize(
-    "act",
-    [
-        lambda db, user_id: db.supervisor.users.disable(user_id),
-        lambda db, user_id: db.supervisor.users.archive(user_id),
-        lambda db, user_id: db.supervisor.users.rename(user_id, "somebody-else"),
-        lambda db, user_id: db.supervisor.leads.disable_tree(user_id),
-    ],
-    ids=["disable", "archive", "rename", "disable_tree"],
-)
-async def test_those_who_follow_are_told_when_a_user_stands_otherwise(db: Database, act: Act) -> None:
-    ada, _ = await make_user(db), await make_user(db)
-    cursor = await db.hub.notifications.end()
+ACTS: dict[str, Act] = {
+    "disable": lambda db, user_id: db.supervisor.users.disable(user_id),
+    "archive": lambda db, user_id: db.supervisor.users.archive(user_id),
+    "rename": lambda db, user_id: db.supervisor.users.rename(user_id, "somebody-else"),
+    "disable_tree": lambda db, user_id: db.supervisor.leads.disable_tree(user_id),
+}
 
-    await act(db, ada.id)
 
-    (change,) = await db.hub.notifications.changed(after=cursor)
-    assert change.row.user_id == ada.id
+async def test_those_who_follow_are_told_when_a_user_stands_otherwise(db: Database, subtests: pytest.Subtests) -> None:
+    for name, act in ACTS.items():
+        with subtests.test(act=name):
+            ada, _ = await make_user(db), await make_user(db)
+            cursor = await db.hub.notifications.end()
+
+            await act(db, ada.id)
+
+            (change,) = await db.hub.notifications.changed(after=cursor)
+            assert change.row.user_id == ada.id
 
 
 async def test_every_further_standing_is_told_and_none_that_is_no_change(db: Database) -> None:

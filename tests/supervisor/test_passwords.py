@@ -106,18 +106,19 @@ async def test_hashes_are_computed_outside_of_the_loops_thread(
     assert threading.get_ident() not in hasher.threads
 
 
-@pytest.mark.parametrize("password", ["", "1234567", "a" * 129, "\ud800" * 8, "é" * 7])
 async def test_what_is_no_password_is_refused_before_any_work(
-    db: Database, passwords: Passwords, hasher: CountingHasher, password: str
+    db: Database, passwords: Passwords, hasher: CountingHasher, subtests: pytest.Subtests
 ) -> None:
     ada = await make_user(db)
 
-    with pytest.raises(BadInput) as refused:
-        await passwords.set(ada.id, password)
+    for password in ("", "1234567", "a" * 129, "\ud800" * 8, "é" * 7):
+        with subtests.test(password=password):
+            with pytest.raises(BadInput) as refused:
+                await passwords.set(ada.id, password)
 
-    assert not password or password not in str(refused.value)
-    assert hasher.made == []
-    assert await passwords.verify(ada.username, password) is None
+            assert not password or password not in str(refused.value)
+            assert hasher.made == []
+            assert await passwords.verify(ada.username, password) is None
 
 
 async def test_a_password_of_more_than_72_bytes_counts_to_its_end(db: Database, passwords: Passwords) -> None:
@@ -128,23 +129,24 @@ async def test_a_password_of_more_than_72_bytes_counts_to_its_end(db: Database, 
     assert await passwords.verify(ada.username, LONG + "2") is None
 
 
-@pytest.mark.parametrize("version", [b"2a", b"2b", b"2y"])
 async def test_a_bcrypt_hash_is_taken_over_and_replaced_at_the_next_login(
-    db: Database, passwords: Passwords, version: bytes
+    db: Database, passwords: Passwords, subtests: pytest.Subtests
 ) -> None:
-    ada = await make_user(db)
-    made = bcrypt.hashpw(GOOD.encode(), bcrypt.gensalt(4)).replace(b"$2b$", b"$" + version + b"$")
-    await passwords.bring(ada.id, made.decode())
+    for version in (b"2a", b"2b", b"2y"):
+        with subtests.test(version=version):
+            ada = await make_user(db)
+            made = bcrypt.hashpw(GOOD.encode(), bcrypt.gensalt(4)).replace(b"$2b$", b"$" + version + b"$")
+            await passwords.bring(ada.id, made.decode())
 
-    assert await passwords.verify(ada.username, "wrong " + GOOD) is None
-    assert (await db.supervisor.users.get(ada.id)).password_hash == made.decode()
-    assert await passwords.verify(ada.username, GOOD) is not None
+            assert await passwords.verify(ada.username, "wrong " + GOOD) is None
+            assert (await db.supervisor.users.get(ada.id)).password_hash == made.decode()
+            assert await passwords.verify(ada.username, GOOD) is not None
 
-    replaced = (await db.supervisor.users.get(ada.id)).password_hash
-    assert replaced is not None
-    assert replaced.startswith("$argon2id$")
-    assert await passwords.verify(ada.username, GOOD) is not None
-    assert (await db.supervisor.users.get(ada.id)).password_hash == replaced
+            replaced = (await db.supervisor.users.get(ada.id)).password_hash
+            assert replaced is not None
+            assert replaced.startswith("$argon2id$")
+            assert await passwords.verify(ada.username, GOOD) is not None
+            assert (await db.supervisor.users.get(ada.id)).password_hash == replaced
 
 
 async def test_more_than_72_bytes_never_match_a_bcrypt_hash(
@@ -161,18 +163,17 @@ async def test_more_than_72_bytes_never_match_a_bcrypt_hash(
     assert await passwords.verify(ada.username, "a" * 72) is not None
 
 
-@pytest.mark.parametrize(
-    "foreign", ["", GOOD, "$2x$04$" + "a" * 53, "$argon2i$v=19$m=8,t=1,p=1$YWE$YWE", "$2b$04$short"]
-)
 async def test_a_hash_of_another_kind_is_refused_without_repeating_it(
-    db: Database, passwords: Passwords, foreign: str
+    db: Database, passwords: Passwords, subtests: pytest.Subtests
 ) -> None:
     ada = await make_user(db)
 
-    with pytest.raises(BadInput, match="argon2id") as refused:
-        await passwords.bring(ada.id, foreign)
+    for foreign in ("", GOOD, "$2x$04$" + "a" * 53, "$argon2i$v=19$m=8,t=1,p=1$YWE$YWE", "$2b$04$short"):
+        with subtests.test(foreign=foreign):
+            with pytest.raises(BadInput, match="argon2id") as refused:
+                await passwords.bring(ada.id, foreign)
 
-    assert not foreign or foreign not in str(refused.value)
+            assert not foreign or foreign not in str(refused.value)
 
 
 async def test_a_hash_of_other_parameters_is_replaced_unless_the_password_was_changed_meanwhile(db: Database) -> None:
@@ -260,15 +261,16 @@ BAD_HASHES: tuple[Any, ...] = (
 )
 
 
-@pytest.mark.parametrize("bad", BAD_HASHES)
-async def test_a_hash_that_cannot_be_checked_in_reason_is_not_brought(db: Database, bad: Any) -> None:
+async def test_a_hash_that_cannot_be_checked_in_reason_is_not_brought(db: Database, subtests: pytest.Subtests) -> None:
     ada = await make_user(db)
 
-    with pytest.raises(BadInput) as caught:
-        await db.supervisor.passwords.bring(ada.id, bad)
+    for bad in BAD_HASHES:
+        with subtests.test(bad=bad):
+            with pytest.raises(BadInput) as caught:
+                await db.supervisor.passwords.bring(ada.id, bad)
 
-    assert str(bad) not in str(caught.value) or bad == 5
-    assert (await db.supervisor.users.get(ada.id)).password_hash is None
+            assert str(bad) not in str(caught.value) or bad == 5
+            assert (await db.supervisor.users.get(ada.id)).password_hash is None
 
 
 async def test_a_hash_that_came_past_the_bounds_costs_no_more_than_a_stranger(

@@ -55,12 +55,12 @@ async def test_of_many_who_give_the_same_at_once_one_does(db: Database) -> None:
     assert await db.supervisor.audit.count(action="grant") == 1
 
 
-@pytest.mark.parametrize("wrong", ["manage_everything", "", "hosts", ":read", "hosts:", "a b:read", "a:b:c"])
-async def test_an_unknown_permission_is_not_given(db: Database, wrong: str) -> None:
+async def test_an_unknown_permission_is_not_given(db: Database, subtests: pytest.Subtests) -> None:
     user = await make_user(db)
 
-    with pytest.raises(BadInput, match="there are agent_communication, manage_agents"):
-        await db.supervisor.permissions.grant(user.id, wrong, by=None)
+    for wrong in ("manage_everything", "", "hosts", ":read", "hosts:", "a b:read", "a:b:c"):
+        with subtests.test(wrong=wrong), pytest.raises(BadInput, match="there are agent_communication, manage"):
+            await db.supervisor.permissions.grant(user.id, wrong, by=None)
 
 
 async def test_nobody_can_be_given_anything_but_users(db: Database) -> None:
@@ -143,41 +143,48 @@ ASKED = [
 ]
 
 
-@pytest.mark.parametrize(("permission", "action", "resource", "allowed"), ASKED)
-async def test_a_permission_allows_what_its_name_says(
-    db: Database, permission: str, action: str, resource: str, allowed: bool
-) -> None:
-    user = await make_user(db)
-    await db.supervisor.permissions.grant(user.id, permission, by=None)
+async def test_a_permission_allows_what_its_name_says(db: Database, subtests: pytest.Subtests) -> None:
+    for permission, action, resource, allowed in ASKED:
+        with subtests.test(permission=permission, action=action, resource=resource):
+            user = await make_user(db)
+            await db.supervisor.permissions.grant(user.id, permission, by=None)
 
-    assert await db.supervisor.permissions.can(user.id, action, resource) is allowed
-    assert (await db.supervisor.permissions.access_map(user.id)).allows(action, resource) is allowed
-
-
-@pytest.mark.parametrize(
-    ("resource", "action", "allowed"),
-    [("chat", "use", True), ("chat", "*", True), ("*", "use", True), ("*", "*", True), ("chat", "read", False)],
-)
-async def test_a_role_allows_what_its_policies_say(db: Database, resource: str, action: str, allowed: bool) -> None:
-    user = await make_user(db)
-    role = await db.supervisor.roles.create("member", by=None)
-    await db.supervisor.policies.define("one", resource, action, by=None)
-    await db.supervisor.roles.set_policies(role.id, [(resource, action)], by=None)
-    assert not await db.supervisor.permissions.can(user.id, "use", "chat")
-
-    await db.supervisor.roles.assign(user.id, "member", by=None)
-
-    assert await db.supervisor.permissions.can(user.id, "use", "chat") is allowed
-    assert (await db.supervisor.permissions.access_map(user.id)).allows("use", "chat") is allowed
+            assert await db.supervisor.permissions.can(user.id, action, resource) is allowed
+            assert (await db.supervisor.permissions.access_map(user.id)).allows(action, resource) is allowed
 
 
-@pytest.mark.parametrize("status", ["disabled", "archived"])
-async def test_who_is_not_active_may_do_nothing(db: Database, status: str) -> None:
-    user = await make_user(db, status=status)
-    await db.supervisor.permissions.grant(user.id, "supervisor_admin", by=None)
+POLICIES: list[tuple[str, str, bool]] = [
+    ("chat", "use", True),
+    ("chat", "*", True),
+    ("*", "use", True),
+    ("*", "*", True),
+    ("chat", "read", False),
+]
 
-    assert not await db.supervisor.permissions.can(user.id, "read", "hosts")
-    assert not (await db.supervisor.permissions.access_map(user.id)).allows("read", "hosts")
+
+async def test_a_role_allows_what_its_policies_say(db: Database, subtests: pytest.Subtests) -> None:
+    for resource, action, allowed in POLICIES:
+        with subtests.test(resource=resource, action=action):
+            user, name = await make_user(db), f"{action} of {resource}"
+            role = await db.supervisor.roles.create(name, by=None)
+            await db.supervisor.policies.define(name, resource, action, by=None)
+            await db.supervisor.roles.set_policies(role.id, [(resource, action)], by=None)
+            assert not await db.supervisor.permissions.can(user.id, "use", "chat")
+
+            await db.supervisor.roles.assign(user.id, name, by=None)
+
+            assert await db.supervisor.permissions.can(user.id, "use", "chat") is allowed
+            assert (await db.supervisor.permissions.access_map(user.id)).allows("use", "chat") is allowed
+
+
+async def test_who_is_not_active_may_do_nothing(db: Database, subtests: pytest.Subtests) -> None:
+    for status in ("disabled", "archived"):
+        with subtests.test(status=status):
+            user = await make_user(db, status=status)
+            await db.supervisor.permissions.grant(user.id, "supervisor_admin", by=None)
+
+            assert not await db.supervisor.permissions.can(user.id, "read", "hosts")
+            assert not (await db.supervisor.permissions.access_map(user.id)).allows("read", "hosts")
 
 
 async def test_an_unknown_user_may_do_nothing(db: Database) -> None:
@@ -253,22 +260,25 @@ async def test_whoever_is_no_administrator_can_lose_what_they_are_not(db: Databa
     assert not await db.supervisor.permissions.revoke(user.id, "supervisor_admin", by=None)
 
 
-@pytest.mark.parametrize("ways", [("revoke", "revoke"), ("revoke", "disable"), ("archive", "remove")])
-async def test_two_administrators_cannot_remove_each_other_at_once(db: Database, ways: tuple[str, str]) -> None:
-    for _ in range(5):
-        alice, bob = await _administrators(db, 2)
-        before = [entry.user_id for entry in (await db.supervisor.permissions.holders("supervisor_admin")).items]
-        for other in set(before) - {alice, bob}:
-            await db.supervisor.permissions.revoke(other, "supervisor_admin", by=None)
+async def test_two_administrators_cannot_remove_each_other_at_once(db: Database, subtests: pytest.Subtests) -> None:
+    for ways in (("revoke", "revoke"), ("revoke", "disable"), ("archive", "remove")):
+        with subtests.test(ways=ways):
+            for _ in range(5):
+                alice, bob = await _administrators(db, 2)
+                before = [
+                    entry.user_id for entry in (await db.supervisor.permissions.holders("supervisor_admin")).items
+                ]
+                for other in set(before) - {alice, bob}:
+                    await db.supervisor.permissions.revoke(other, "supervisor_admin", by=None)
 
-        answers = await asyncio.gather(
-            _end(db, ways[0], bob, by=alice), _end(db, ways[1], alice, by=bob), return_exceptions=True
-        )
+                answers = await asyncio.gather(
+                    _end(db, ways[0], bob, by=alice), _end(db, ways[1], alice, by=bob), return_exceptions=True
+                )
 
-        assert sum(isinstance(answer, InvalidTransition) for answer in answers) == 1
-        assert sum(not isinstance(answer, AgentDBError) for answer in answers) == 1
-        left = (await db.supervisor.permissions.holders("supervisor_admin")).items
-        assert sum(holder.status is UserStatus.active for holder in left) == 1
+                assert sum(isinstance(answer, InvalidTransition) for answer in answers) == 1
+                assert sum(not isinstance(answer, AgentDBError) for answer in answers) == 1
+                left = (await db.supervisor.permissions.holders("supervisor_admin")).items
+                assert sum(holder.status is UserStatus.active for holder in left) == 1
 
 
 async def _end(db: Database, way: str, user_id: int, *, by: int) -> None:

@@ -44,17 +44,18 @@ async def test_a_new_key_replaces_the_old_one_and_a_late_hand_does_not_take_it(d
         await keys.user_of(new)
 
 
-@pytest.mark.parametrize("stop", ["disable", "archive"])
-async def test_whoever_may_not_act_gets_no_key(db: Database, stop: str) -> None:
-    bot = await make_user(db, kind="agent")
-    await getattr(db.supervisor.users, stop)(bot.id)
+async def test_whoever_may_not_act_gets_no_key(db: Database, subtests: pytest.Subtests) -> None:
+    for stop in ("disable", "archive"):
+        with subtests.test(stop=stop):
+            bot = await make_user(db, kind="agent")
+            await getattr(db.supervisor.users, stop)(bot.id)
 
-    with pytest.raises(InvalidTransition, match="only an active user"):
-        await db.supervisor.runtime_keys.issue(bot.id)
-    with pytest.raises(NotFound):
-        await db.supervisor.runtime_keys.issue(404)
+            with pytest.raises(InvalidTransition, match="only an active user"):
+                await db.supervisor.runtime_keys.issue(bot.id)
+            with pytest.raises(NotFound):
+                await db.supervisor.runtime_keys.issue(404)
 
-    assert (await db.supervisor.users.get(bot.id)).runtime_key_hash is None
+            assert (await db.supervisor.users.get(bot.id)).runtime_key_hash is None
 
 
 async def test_of_keys_that_are_made_while_a_user_is_disabled_none_is_left(db: Database) -> None:

@@ -21,22 +21,26 @@ async def told(db: Database, user_id: int) -> list[tuple[str, int | None, Any]]:
     return [(entry.action, entry.actor_user_id, entry.detail) for entry in reversed(entries)]
 
 
-@pytest.mark.parametrize("stop", ["disable", "archive"])
-async def test_whoever_is_stopped_has_no_runtime_key_and_does_not_get_it_back(db: Database, stop: str) -> None:
+async def test_whoever_is_stopped_has_no_runtime_key_and_does_not_get_it_back(
+    db: Database, subtests: pytest.Subtests
+) -> None:
     users, keys = db.supervisor.users, db.supervisor.runtime_keys
-    bot = await make_user(db, kind="agent")
-    key = await keys.issue(bot.id)
 
-    stopped = await getattr(users, stop)(bot.id)
+    for stop in ("disable", "archive"):
+        with subtests.test(stop=stop):
+            bot = await make_user(db, kind="agent")
+            key = await keys.issue(bot.id)
 
-    assert (stopped.status, stopped.runtime_key_hash) == (UserStatus(f"{stop}d"), None)
-    with pytest.raises(NotFound):
-        await keys.user_of(key)
-    if stop == "archive":
-        assert (await users.restore(bot.id)).status is UserStatus.disabled
-    assert (await users.enable(bot.id)).status is UserStatus.active
-    with pytest.raises(NotFound):
-        await keys.user_of(key)
+            stopped = await getattr(users, stop)(bot.id)
+
+            assert (stopped.status, stopped.runtime_key_hash) == (UserStatus(f"{stop}d"), None)
+            with pytest.raises(NotFound):
+                await keys.user_of(key)
+            if stop == "archive":
+                assert (await users.restore(bot.id)).status is UserStatus.disabled
+            assert (await users.enable(bot.id)).status is UserStatus.active
+            with pytest.raises(NotFound):
+                await keys.user_of(key)
 
 
 async def test_login_sessions_stop_with_their_user_at_once_and_go_on_when_enabled(db: Database) -> None:
@@ -141,14 +145,17 @@ async def test_a_renamed_user_keeps_their_chat(db: Database) -> None:
     assert len(letters) == 2
 
 
-@pytest.mark.parametrize("column", ["status", "role_id", "lead_user_id", "password_hash", "runtime_key_hash"])
-async def test_what_has_a_method_of_its_own_is_not_changed_by_its_value(db: Database, column: str) -> None:
+async def test_what_has_a_method_of_its_own_is_not_changed_by_its_value(
+    db: Database, subtests: pytest.Subtests
+) -> None:
     ada = await make_user(db)
 
-    with pytest.raises(BadInput, match=f"users.{column} is not changed by its value; use"):
-        await db.supervisor.users.update(ada.id, **{column: None})
-    with pytest.raises(BadInput, match=f"users.{column}"):
-        await db.supervisor.users.upsert(on=["username"], username=ada.username, **{column: None})
+    for column in ("status", "role_id", "lead_user_id", "password_hash", "runtime_key_hash"):
+        with subtests.test(column=column):
+            with pytest.raises(BadInput, match=f"users.{column} is not changed by its value; use"):
+                await db.supervisor.users.update(ada.id, **{column: None})
+            with pytest.raises(BadInput, match=f"users.{column}"):
+                await db.supervisor.users.upsert(on=["username"], username=ada.username, **{column: None})
 
 
 async def test_whoever_is_removed_takes_what_is_theirs_and_leaves_what_is_others(db: Database) -> None:

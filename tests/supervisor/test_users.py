@@ -22,10 +22,10 @@ async def test_a_user_is_a_human_unless_said_otherwise(db: Database) -> None:
     assert (await db.supervisor.users.get(ada.id)).uuid == ada.uuid
 
 
-@pytest.mark.parametrize("username", ["", "a b", "é", "a" * 65, "a.b", "a\n"])
-async def test_a_username_with_other_characters_is_refused(db: Database, username: str) -> None:
-    with pytest.raises(BadInput, match="a username has 1 to 64 letters"):
-        await db.supervisor.users.create(username)
+async def test_a_username_with_other_characters_is_refused(db: Database, subtests: pytest.Subtests) -> None:
+    for username in ("", "a b", "é", "a" * 65, "a.b", "a\n"):
+        with subtests.test(username=username), pytest.raises(BadInput, match="a username has 1 to 64 letters"):
+            await db.supervisor.users.create(username)
 
 
 async def test_an_address_is_kept_and_found_in_lower_case(db: Database) -> None:

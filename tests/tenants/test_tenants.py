@@ -26,11 +26,13 @@ from agentdb.supervisor.models import User
 from agentdb.testing.factories import make_conversation, make_run_session, make_user
 from agentdb.unit import Unit
 
+NO_IDS: list[Any] = ["1", 1.0, None, True]
 
-@pytest.mark.parametrize("wrong", ["1", 1.0, None, True])
-async def test_a_user_is_named_by_their_id(db: Database, wrong: Any) -> None:
-    with pytest.raises(BadInput):
-        db.as_user(wrong)
+
+async def test_a_user_is_named_by_their_id(db: Database, subtests: pytest.Subtests) -> None:
+    for wrong in NO_IDS:
+        with subtests.test(wrong=wrong), pytest.raises(BadInput):
+            db.as_user(wrong)
 
 
 async def test_who_is_not_there_sees_the_catalog(db: Database) -> None:
@@ -98,23 +100,23 @@ async def test_a_scoped_call_within_an_open_unit_is_refused_as_any(db: Database)
                 pass
 
 
-@pytest.mark.parametrize(
-    "statement",
-    [
-        text("SELECT id FROM users"),
-        select(text("id")).select_from(any_table("users")),
-        select(any_table("users", column("id")).c.id),
-        select(User.__table__.c.id).where(text("1 = 1")),
-        select(literal_column("(SELECT max(password_hash) FROM users)")),
-        select(User.__table__.c.id).where(User.__table__.c.id.op("= 1 OR EXISTS (SELECT 1 FROM users) OR 1 =")(1)),
-        select(User.__table__.c.id).with_statement_hint("UNION SELECT id FROM users"),
-    ],
-)
-async def test_what_nobody_knows_the_tables_of_is_refused(db: Database, statement: Any) -> None:
+UNKNOWN: list[Any] = [
+    text("SELECT id FROM users"),
+    select(text("id")).select_from(any_table("users")),
+    select(any_table("users", column("id")).c.id),
+    select(User.__table__.c.id).where(text("1 = 1")),
+    select(literal_column("(SELECT max(password_hash) FROM users)")),
+    select(User.__table__.c.id).where(User.__table__.c.id.op("= 1 OR EXISTS (SELECT 1 FROM users) OR 1 =")(1)),
+    select(User.__table__.c.id).with_statement_hint("UNION SELECT id FROM users"),
+]
+
+
+async def test_what_nobody_knows_the_tables_of_is_refused(db: Database, subtests: pytest.Subtests) -> None:
     connection = db.as_user((await make_user(db)).id).supervisor.connection
 
-    with pytest.raises(BadInput, match="scope"):
-        await connection.fetch_all(Plan(statement, name="asked"), {})
+    for statement in UNKNOWN:
+        with subtests.test(statement=str(statement)), pytest.raises(BadInput, match="scope"):
+            await connection.fetch_all(Plan(statement, name="asked"), {})
 
 
 async def test_another_users_row_is_told_of_as_one_that_is_missing(db: Database) -> None:

@@ -21,15 +21,16 @@ CALLS: dict[str, Mapping[str, Call]] = {
 }
 
 
-@pytest.mark.parametrize("path", sorted(REPOSITORIES))
-def test_every_method_is_called(path: str) -> None:
-    aggregate, noun = path.split(".")
-    forgotten = methods(REPOSITORIES[path]) - set(CALLS.get(path, ()))
+def test_every_method_is_called(subtests: pytest.Subtests) -> None:
+    for path in sorted(REPOSITORIES):
+        with subtests.test(path=path):
+            aggregate, noun = path.split(".")
+            forgotten = methods(REPOSITORIES[path]) - set(CALLS.get(path, ()))
 
-    assert not forgotten, (
-        f"{path} has methods that nobody calls as a user: {', '.join(sorted(forgotten))}; add to CALLS[{noun!r}] in "
-        f"tests/tenants/calls/{aggregate}.py how each is called with what a person owns"
-    )
+            assert not forgotten, (
+                f"{path} has methods that nobody calls as a user: {', '.join(sorted(forgotten))}; add to "
+                f"CALLS[{noun!r}] in tests/tenants/calls/{aggregate}.py how each is called with what a person owns"
+            )
 
 
 def test_every_call_is_of_a_method() -> None:
@@ -42,11 +43,6 @@ def test_every_call_is_of_a_method() -> None:
 async def test_another_users_things_are_as_good_as_not_there(db: Database, aggregate: str) -> None:
     world = await make_world(db)
 
-    problems = [
-        problem
-        for path, called in CALLS.items()
-        if path.startswith(f"{aggregate}.")
-        for problem in await walk(db, world, called, path)
-    ]
+    problems = await walk(db, world, {path: CALLS[path] for path in CALLS if path.startswith(f"{aggregate}.")})
 
     assert not problems, "\n".join(problems)

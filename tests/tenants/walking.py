@@ -140,22 +140,29 @@ class _Row:
         self.values = values
 
 
-async def walk(db: Database, world: World, calls: Mapping[str, Call], path: str) -> list[str]:
-    """Call one repository's methods as adam, and return what is wrong."""
+async def walk(db: Database, world: World, calls: Mapping[str, Mapping[str, Call]]) -> list[str]:
+    """Call all methods of some repositories as adam, and return what is wrong."""
+    problems, before = [], await belongings(db, world.bertha)
+    for path, called in calls.items():
+        problems += await _walk_one(db, world, called, path)
+        after = await belongings(db, world.bertha)
+        problems += [f"{path}: another's {table} changed" for table in before if before[table] != after[table]]
+        before = after
+    return problems
+
+
+async def _walk_one(db: Database, world: World, calls: Mapping[str, Call], path: str) -> list[str]:
     aggregate, noun = path.split(".")
     as_adam = db.as_user(world.adam.id)
-    before = await belongings(db, world.bertha)
     theirs = {
         name: await _theirs(getattr(getattr(as_adam, aggregate), noun), call, world.bertha)
         for name, call in calls.items()
         if not call.of_nobody
     }
     own = {name: await _own(as_adam, aggregate, noun, call, world) for name, call in calls.items()}
-    after = await belongings(db, world.bertha)
     return [
         *(f"{path}.{name}, with another's: {problem}" for name, problem in theirs.items() if problem),
         *(f"{path}.{name}, with one's own: {problem}" for name, problem in own.items() if problem),
-        *(f"{path}: another's {table} changed" for table in before if before[table] != after[table]),
     ]
 
 

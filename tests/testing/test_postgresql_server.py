@@ -69,6 +69,14 @@ async def test_a_database_is_dropped_under_whoever_is_connected(own: PostgreSQLS
     await held.close()
 
 
+async def test_a_database_is_made_after_every_connection_was_ended(own: PostgreSQLServer) -> None:
+    url = await own.create_database()
+    await ask(url, "SELECT bool_and(pg_terminate_backend(pid, 5000)) FROM pg_stat_activity WHERE datname = 'postgres'")
+
+    assert await ask(await own.create_database(), "SELECT 1") == 1
+    await own.drop_database(url)
+
+
 async def test_a_named_server_is_left_as_it_was(own: PostgreSQLServer, monkeypatch: pytest.MonkeyPatch) -> None:
     named = await own.create_database()
     count = "SELECT count(*) FROM pg_database"
