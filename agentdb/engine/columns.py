@@ -19,6 +19,17 @@ from agentdb.engine.spelling import Processor, Word
 Default = Callable[[datetime], Any]
 
 
+@dataclass(frozen=True, slots=True)
+class Constant:
+    """A default that is always the same."""
+
+    value: Any
+
+    def __call__(self, _now: datetime) -> Any:
+        """Return it."""
+        return self.value
+
+
 class _Missing:
     def __repr__(self) -> str:
         return "missing"
@@ -84,8 +95,7 @@ def bind_of(
         return Bind(name, label, process, column_default(column, inserting=inserting))
     if bind.required or (bind.value is None and bind.callable is None and not bind.unique):
         return Bind(name, label, process, None)
-    constant = bind.effective_value
-    return Bind(name, label, process, lambda _now: constant)
+    return Bind(name, label, process, Constant(bind.effective_value))
 
 
 def column_default(column: Column[Any], *, inserting: bool) -> Default | None:
@@ -94,12 +104,11 @@ def column_default(column: Column[Any], *, inserting: bool) -> Default | None:
         return lambda now: now
     default = column.default if inserting else column.onupdate
     if default is not None and default.is_scalar:
-        value = default.arg  # type: ignore[attr-defined]
-        return lambda _now: value
+        return Constant(default.arg)  # type: ignore[attr-defined]
     if default is not None and default.is_callable:
         make = default.arg  # type: ignore[attr-defined]
         return lambda _now: make(None)
-    return (lambda _now: None) if inserting and column.nullable else None
+    return Constant(None) if inserting and column.nullable else None
 
 
 def generated(column: Column[Any]) -> bool:

@@ -10,8 +10,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
-from operator import itemgetter
 from typing import Any, Final, Generic, TypeVar
 
 from sqlalchemy import Column, Insert
@@ -21,12 +19,13 @@ from sqlalchemy.sql import Executable
 from sqlalchemy.sql.compiler import SQLCompiler
 from sqlalchemy.types import TypeEngine
 
-from agentdb.engine.columns import MISSING, Bind, bind_of
+from agentdb.engine.columns import Bind, bind_of
+from agentdb.engine.filling import Filling
 from agentdb.engine.rows import Row, RowMaker, instance_maker, record_maker, value_maker
 from agentdb.engine.scoping.reasons import Beyond
 from agentdb.engine.spelling import Word
 from agentdb.engine.watching import written
-from agentdb.errors import BadInput, Unavailable
+from agentdb.errors import Unavailable
 
 T = TypeVar("T")
 Processor = Callable[[Any], Any]
@@ -92,11 +91,9 @@ class Compiled(Generic[T]):
 
     __slots__ = (
         "_arrays",
-        "_placed",
-        "_steps",
+        "arguments",
         "binds",
         "echo",
-        "known",
         "make",
         "plan",
         "tells",
@@ -126,13 +123,7 @@ class Compiled(Generic[T]):
         self.binds = tuple(
             bind_of(name, compiled.binds[name], prefetched, plan, dialect) for name in compiled.positiontup or ()
         )
-        # What has several places is processed once.
-        once = {bind.name: bind for bind in self.binds}
-        self._steps = tuple((bind.name, bind.process, bind.default) for bind in once.values())
-        names = list(once)
-        places = [names.index(bind.name) for bind in self.binds]
-        self._placed = itemgetter(*places) if len(places) > len(names) else None
-        self.known = frozenset(bind.name for bind in self.binds)
+        self.arguments = Filling(plan.name, self.binds)
         entries = list(compiled._result_columns)  # noqa: SLF001
         self.echo: Sequence[tuple[bool, int]] | None = None
         self.make: RowMaker[T] = (
@@ -203,32 +194,6 @@ class Compiled(Generic[T]):
         if text == self.together:
             names = [names[place] for place in self._arrays]
         return dict(zip(names, arguments, strict=True))
-
-    def arguments(self, given: Parameters, now: datetime) -> list[Any]:
-        """Return the driver's arguments in their order.
-
-        Raises: BadInput for a parameter that is missing, unknown, or cannot be stored.
-        """
-        values: list[Any] = []
-        for name, process, default in self._steps:
-            value = given.get(name, MISSING)
-            if value is MISSING:
-                if default is None:
-                    raise BadInput(f"{self._label(name)} is required")
-                value = default(now)
-            if value is not None and process is not None:
-                try:
-                    value = process(value)
-                except BadInput as error:
-                    raise BadInput(f"{self._label(name)}: {error}") from None
-            values.append(value)
-        if not self.known.issuperset(given):
-            unknown = ", ".join(sorted(set(given) - self.known))
-            raise BadInput(f"{self.plan.name} knows no {unknown}; it takes {', '.join(sorted(self.known))}")
-        return values if self._placed is None else list(self._placed(values))
-
-    def _label(self, name: str) -> str:
-        return next(bind.label for bind in self.binds if bind.name == name)
 
 
 def _changes_within(compiled: SQLCompiler) -> bool:

@@ -41,19 +41,24 @@ def _moment(value: Any) -> datetime:
 
 
 class _Latest:
-    """The last moment that was spelled: a row has the same one several times."""
+    """The last moments that were spelled: rows have the same one several times, and another between."""
 
     spelled: tuple[object, str] = (None, "")
+    before: tuple[object, str] = (None, "")
 
 
 def _moment_text(value: Any) -> str:
-    known, text = _Latest.spelled
-    if known is not value:
+    latest = _Latest.spelled
+    if latest[0] is value:
+        return latest[1]
+    found = _Latest.before
+    if found[0] is not value:
         moment = _moment(value)
         # To say how fine it shall be takes half as long again, and is needed where the fraction is 0.
         text = moment.isoformat() if moment.microsecond else moment.isoformat(timespec="microseconds")
-        _Latest.spelled = (value, text)
-    return text
+        found = (value, text)
+    _Latest.before, _Latest.spelled = latest, found
+    return found[1]
 
 
 NANO: Final = Decimal("0.000000001")

@@ -36,7 +36,7 @@ class ScopedPlan(Plan[T]):
         if compiled is None:
             compiled = Compiled(self, _dialect(dialect, _Known(self.paths)))
             # Named in every call: a statement that touches nobody's rows has no use for it.
-            compiled.known |= {TENANT}
+            compiled.arguments.ignore(TENANT)
             self._compiled[dialect.name] = compiled
         return compiled
 
