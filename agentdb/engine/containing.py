@@ -1,4 +1,4 @@
-"""JSON lists, in their two spellings side by side: whether one has all of some texts, and one with a number more."""
+"""Whether a JSON list of texts has all of some texts: the condition with two spellings, side by side."""
 
 from __future__ import annotations
 
@@ -41,25 +41,6 @@ def _contains_sqlite(element: _contains, compiler: SQLCompiler, **kw: Any) -> st
 def contains(column: ColumnElement[Any], name: str) -> ColumnElement[bool]:
     """Return the condition that a column's list has every text of the list bound as ``name``."""
     return _contains(column, bindparam(name, type_=JsonType()))
-
-
-class appended(FunctionElement[Any]):  # noqa: N801 (a SQL function)
-    """A JSON list with a whole number more at its end."""
-
-    type = JsonType()
-    inherit_cache = True
-
-
-@compiles(appended, "postgresql")
-def _appended_postgresql(element: appended, compiler: SQLCompiler, **kw: Any) -> str:
-    numbers, number = (compiler.process(clause, **kw) for clause in element.clauses)
-    return f"{numbers} || to_jsonb({number})"
-
-
-@compiles(appended, "sqlite")
-def _appended_sqlite(element: appended, compiler: SQLCompiler, **kw: Any) -> str:
-    numbers, number = (compiler.process(clause, **kw) for clause in element.clauses)
-    return f"json_insert({numbers}, '$[#]', {number})"
 
 
 def tags_given(tags: Iterable[Any], what: str = "tags") -> list[str]:

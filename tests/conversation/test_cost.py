@@ -124,7 +124,7 @@ async def driver_call(db: Database, plan: Plan[Any], values: Mapping[str, Any], 
     async with db.write() as unit:
         connection = await unit.session.connection()
         compiled = plan.on(POSTGRESQL if connection.dialect.name == "postgresql" else SQLITE)
-        given = {**({"limit": 10} if "limit" in compiled.known else {}), **values}
+        given = {**({"limit": 10} if "limit" in {bind.name for bind in compiled.binds} else {}), **values}
         if "after_0" in given:
             given["after_0"] = db.now()
         arguments: Sequence[Any] = compiled.arguments(given, db.now())

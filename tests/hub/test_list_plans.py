@@ -89,7 +89,7 @@ async def on_driver(db: Database, plan: Plan[Any], values: Mapping[str, Any], wo
     async with db.write() as unit:
         connection = await unit.session.connection()
         compiled = plan.on(POSTGRESQL if connection.dialect.name == "postgresql" else SQLITE)
-        given = {**({"limit": LIMIT} if "limit" in compiled.known else {}), **values}
+        given = {**({"limit": LIMIT} if "limit" in {bind.name for bind in compiled.binds} else {}), **values}
         driver = (await connection.get_raw_connection()).driver_connection
         return await work(driver, compiled.text, compiled.arguments(given, NOW))
 

@@ -12,7 +12,7 @@ from sqlalchemy.sql import ColumnElement
 
 from agentdb.engine.columns import of
 from agentdb.engine.connection import Script, count, each, every, one
-from agentdb.engine.containing import appended
+from agentdb.engine.growing import appended
 from agentdb.engine.locking import lockers_wait, writers_wait
 from agentdb.engine.plan import Plan
 from agentdb.engine.quantities import MoneyType, WholeType
