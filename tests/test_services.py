@@ -404,6 +404,27 @@ async def test_the_grants_of_the_server_and_the_cms_are_enough_for_their_calls(
     assert await tables_owner.conversation.messages.count() == 0
 
 
+async def test_who_removes_an_agent_or_a_user_needs_no_right_to_note_what_becomes_of_executions(
+    roles: _Roles, tables_owner: Database
+) -> None:
+    owner, user = await make_user(tables_owner), await make_user(tables_owner)
+    agents = [await tables_owner.catalog.agents.add(user_id=whose.id, name="ada") for whose in (owner, user)]
+    async with tables_owner.write() as unit:
+        workflow = Workflow(user_id=owner.id, name="w", status="active", definition={})
+        unit.session.add(workflow)
+        await unit.session.flush()
+        executions = [
+            await unit.execution.executions.enqueue(workflow.id, owner.id, agent_id=agent.id) for agent in agents
+        ]
+
+    async with agentdb.connect(await roles.be("seed"), service="seed") as seed:
+        assert await seed.catalog.agents.remove(agents[0].id)
+    async with agentdb.connect(await roles.be("server"), service="server") as server:
+        assert await server.supervisor.users.remove(user.id)
+
+    assert await tables_owner.execution.executions.count(agent_id=None) == len(executions)
+
+
 async def test_the_grants_of_the_hub_and_the_worker_are_enough_for_their_calls(
     roles: _Roles, tables_owner: Database
 ) -> None:

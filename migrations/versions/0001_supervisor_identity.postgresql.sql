@@ -115,7 +115,7 @@ BEGIN
     IF TG_OP = 'INSERT' THEN
         INSERT INTO execution_changes (execution_id, attempt, status, created_at)
         SELECT id, attempt, status, updated_at FROM become ORDER BY id;
-    ELSE
+    ELSIF EXISTS (SELECT FROM become JOIN been ON been.id = become.id WHERE become.status <> been.status) THEN
         INSERT INTO execution_changes (execution_id, attempt, status, created_at)
         SELECT become.id, become.attempt, become.status, become.updated_at
         FROM become JOIN been ON been.id = become.id

@@ -49,8 +49,10 @@ def pass_over_absent(table: Table) -> None:
     Both databases take such an index for ``column = ?``, also for what they do by themselves when the other row goes.
     """
     for index in table.indexes:
-        (column, *others) = index.columns or (None,)
-        if column is None or others or index.unique or not (column.nullable and column.foreign_keys):
+        column = next(iter(index.columns), None)
+        if column is None or len(index.expressions) > 1 or index.unique:
+            continue
+        if not (column.nullable and column.foreign_keys):
             continue
         for database in ("postgresql", "sqlite"):
             if index.dialect_options[database]["where"] is None:
