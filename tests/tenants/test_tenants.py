@@ -225,7 +225,6 @@ def test_what_looks_beyond_a_scope_says_why() -> None:
         "limits.applied",
         "limits.keep",
         "limits.set: adopt",
-        "limits.set: reserved",
         "costs.total of all",
         "costs.total of led_by",
         "costs.total of user_id",

@@ -7,11 +7,11 @@ from datetime import datetime
 from decimal import Decimal
 from typing import Any, Final
 
-from sqlalchemy import BigInteger, Table, and_, bindparam, case, cast, func, literal, or_, select, update
+from sqlalchemy import Table, and_, bindparam, case, literal, or_, select, update
 from sqlalchemy.sql import ColumnElement
 
 from agentdb.engine.columns import of
-from agentdb.engine.connection import Script, count, each, every, one
+from agentdb.engine.connection import Script, each, every, one
 from agentdb.engine.growing import appended
 from agentdb.engine.locking import lockers_wait, writers_wait
 from agentdb.engine.plan import Plan
@@ -43,22 +43,21 @@ class Suspension:
     reason: str
 
 
-def _open_plans(scope: Scope) -> tuple[Plan[None], Plan[SpendLimit]]:
-    """Let a new limit count what those it covers have reserved already: in their rows, and in its own."""
+def _adopt_plan(scope: Scope) -> Plan[Decimal]:
+    """Let a new limit count what those it covers have reserved already, and return the amounts."""
     of_whom = bindparam("of", type_=WholeType())
     condition: list[ColumnElement[bool]] = [_reservations.c.settled_at.is_(None)]
     if scope == "user_id":
         condition.append(_reservations.c.user_id == of_whom)
     elif scope == "led_by":
         condition.append(_reservations.c.user_id.in_(led_by(of_whom)))
-    limit_id = of(_limits.c.id, "limit_id")
-    adopt = update(_reservations).where(*condition).values(limit_ids=appended(_reservations.c.limit_ids, limit_id))
-    held = select(cast(func.coalesce(func.sum(_reservations.c.amount), 0), BigInteger)).where(*condition)
-    hold = update(_limits).where(_limits.c.id == limit_id).values(reserved=held.scalar_subquery()).returning(_limits)
-    return (
-        beyond_tenant(Plan[None](adopt, name="limits.set: adopt"), _WHOLE, own=("of",)),
-        beyond_tenant(Plan[SpendLimit](hold, name="limits.set: reserved", rows=SpendLimit), _WHOLE, own=("of",)),
+    adopt = (
+        update(_reservations)
+        .where(*condition)
+        .values(limit_ids=appended(_reservations.c.limit_ids, of(_limits.c.id, "limit_id")))
+        .returning(_reservations.c.amount)
     )
+    return beyond_tenant(Plan[Decimal](adopt, name="limits.set: adopt"), _WHOLE, own=("of",))
 
 
 # In the order in which all lock. Whoever reserves or gives back has read which limits there are; whoever charges, which
@@ -121,7 +120,15 @@ RESET: Final = Plan[SpendLimit](
     rows=SpendLimit,
 )
 _SPENT: Final = {scope: beyond_tenant(total_plan(scope), _WHOLE, own=("of",)) for scope in (None, "user_id", "led_by")}
-_OPEN: Final = {scope: _open_plans(scope) for scope in (None, "user_id", "led_by")}
+_ADOPT: Final = {scope: _adopt_plan(scope) for scope in (None, "user_id", "led_by")}
+_HOLD: Final = Plan[SpendLimit](
+    update(_limits)
+    .where(_limits.c.id == of(_limits.c.id, "limit_id"))
+    .values(reserved=of(_limits.c.reserved, "held"))
+    .returning(_limits),
+    name="limits.set: reserved",
+    rows=SpendLimit,
+)
 STANDING: Final = counted_plan("limits.standing", locking=False)
 
 
@@ -163,9 +170,9 @@ def set_limit(whose: str, words: dict[str, Any], values: dict[str, Any], now: da
     if before is None:
         stored = yield from one(insert_one(SpendLimit), **words, **becomes)
         if stored is not None:
-            adopt, hold = _OPEN[scope]
-            yield from count(adopt, limit_id=stored.id, **asked)
-            stored = yield from one(hold, limit_id=stored.id, **asked)
+            # Who is led by whom may change between two statements: one alone decides what the limit holds.
+            amounts = yield from every(_ADOPT[scope], limit_id=stored.id, **asked)
+            stored = yield from one(_HOLD, limit_id=stored.id, held=sum(amounts, Decimal(0)))
     else:
         changes = {f"new_{key}": value for key, value in becomes.items()}
         stored = yield from one(_CHANGE, limit_id=before.id, now=now, **changes)
