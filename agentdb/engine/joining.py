@@ -42,7 +42,8 @@ class Joiner(Generic[A, R]):
         most: how many calls make a full batch.
         most_alone: how many members of failed batches run alone at once.
         patience: seconds after which another lane opens for those who still wait, so that a call that waits for a
-            lock holds up no stranger; at most as many again. None: callers wait as long as it takes.
+            lock holds up few strangers. None: callers wait as long as it takes.
+        relief: how many lanes may open so; None: as many again.
         alike: returns the one object that calls of a batch have in common; others wait for theirs. None: all may.
         observing: who is told how long calls wait.
         queue: what they are told it is called.
@@ -55,6 +56,7 @@ class Joiner(Generic[A, R]):
         "_idle",
         "_lanes",
         "_most",
+        "_most_lanes",
         "_observing",
         "_patience",
         "_queue",
@@ -74,6 +76,7 @@ class Joiner(Generic[A, R]):
         most: int,
         most_alone: int,
         patience: float | None,
+        relief: int | None = None,
         alike: Callable[[A], object] | None = None,
         observing: Observing | None = None,
         queue: str = "",
@@ -83,6 +86,7 @@ class Joiner(Generic[A, R]):
         self._lanes = lanes
         self._most = most
         self._patience = patience
+        self._most_lanes = lanes + (lanes if relief is None else relief)
         self._alike = alike
         self._observing = observing or Observing()
         self._queue = queue
@@ -114,7 +118,7 @@ class Joiner(Generic[A, R]):
     def _relieve(self, first: asyncio.Future[R]) -> None:
         """Open another lane when the caller who waited longest still does."""
         self._relief = None
-        if self._waiting and self._waiting[0][1] is first and self._busy < 2 * self._lanes:
+        if self._waiting and self._waiting[0][1] is first and self._busy < self._most_lanes:
             self._busy += 1
             self._next()
         if self._waiting:

@@ -19,7 +19,8 @@ C = TypeVar("C")
 R = TypeVar("R")
 
 MOST_SHARED: Final = 128
-PATIENCE_SECONDS: Final = 0.25  # what those who wait would lock is mostly what the others have locked
+PATIENCE_SECONDS: Final = 0.1  # what those who wait would lock is mostly what the others have locked
+RELIEF: Final = 5
 
 Asked: TypeAlias = tuple[Shared[Any, Any], Any]  # work, and a call of it
 
@@ -76,6 +77,7 @@ class Sharing:
                 most=MOST_SHARED,
                 most_alone=4,
                 patience=PATIENCE_SECONDS,
+                relief=RELIEF,
                 alike=itemgetter(0),
                 observing=self._observing,
                 queue="shared calls",

@@ -123,3 +123,16 @@ async def test_who_has_waited_long_enough_opens_another_lane(work: Work) -> None
     work.turns.release()
 
     assert await asyncio.gather(*calls) == [0, 2, 4]
+
+
+async def test_as_many_lanes_open_for_the_impatient_as_were_named(work: Work) -> None:
+    joiner: Joiner[int, int] = Joiner(work.alone, work.together, lanes=1, most=1, most_alone=1, patience=0.01, relief=2)
+    calls = [asyncio.ensure_future(joiner(number)) for number in range(4)]
+
+    assert [await work.begun.get() for _ in range(3)] == [[0], [1], [2]]  # nobody was answered meanwhile
+    await asyncio.sleep(0.05)
+    assert work.begun.empty()
+    for _ in range(4):
+        work.turns.release()
+
+    assert await asyncio.gather(*calls) == [0, 2, 4, 6]
