@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
 from agentdb.errors import BadInput
@@ -54,13 +54,16 @@ def request(value: Any) -> str | None:
 
 
 def moment(value: Any, what: str) -> datetime:
-    """Return a moment.
+    """Return a moment, in UTC.
 
-    Raises: BadInput for what is no moment, or has no time zone.
+    Raises: BadInput for what is no moment, has no time zone, or is in UTC beyond the calendar.
     """
     if not isinstance(value, datetime) or value.utcoffset() is None:
         raise BadInput(f"{what} is a moment that needs a time zone, not {value!r:.60}; use datetime.now(UTC)")
-    return value
+    try:
+        return value.astimezone(UTC)
+    except OverflowError:
+        raise BadInput(f"{what}: {value!r} is in UTC before the year 1 or after 9999") from None
 
 
 def lasting(seconds: Any, what: str) -> timedelta:

@@ -161,8 +161,8 @@ class Chats(Repository[MailMessage]):
             raise BadInput("messages are read before a message or after it, not both")
         others = () if with_users is None else whole_numbers(with_users, "with_users")
         key = participants_of([whole_number(user_id, "user_id"), *others]) if participants is None else participants
-        if not is_text(key):
-            raise BadInput(f"participants is the key of a conversation, such as '3,17', not {type(key).__name__}")
+        if not is_text(key) or not key.isascii():
+            raise BadInput(f"participants is the key of a conversation, such as '3,17', not {key!r:.60}")
         asked = kind_of(kind)
         whose = {"user_id": user_id, "participants_digest": digest_of(key)}
         values: dict[str, Any] = {**whose, "limit": capped(limit, self.most)}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from decimal import Decimal
 from itertools import pairwise
 from typing import Any, Final, NoReturn
@@ -261,7 +261,7 @@ def _scope(**asked: Any) -> tuple[Scope, dict[str, Any]]:
 
 
 def _midnight(before: datetime) -> datetime:
-    return moment(before, "before").astimezone(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
+    return moment(before, "before").replace(hour=0, minute=0, second=0, microsecond=0)
 
 
 def _append_all(entries: Sequence[Mapping[str, Any]], now: datetime) -> Script[list[Cost]]:

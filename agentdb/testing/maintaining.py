@@ -44,7 +44,13 @@ class Maintenance:
         async with self._turn:
             if self._connection is None or self._connection.is_closed():  # a test may have ended every connection
                 self._connection = await asyncpg.connect(**self._arguments)
-            await self._connection.execute(statement)
+            try:
+                await self._connection.execute(statement)
+            except (OSError, asyncpg.PostgresConnectionError, asyncpg.AdminShutdownError, asyncpg.InterfaceError):
+                if not self._connection.is_closed():
+                    raise
+                self._connection = await asyncpg.connect(**self._arguments)  # it had ended, and nobody had told
+                await self._connection.execute(statement)
 
     async def _last(self, statements: tuple[str, ...]) -> None:
         try:

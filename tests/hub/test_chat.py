@@ -152,6 +152,7 @@ async def test_a_conversation_is_named_by_a_text_or_by_ids(db: Database) -> None
     wrongs: tuple[dict[str, Any], ...] = (
         {"participants": 5},
         {"participants": b"1,2"},
+        {"participants": "\ud800"},
         {"with_users": 5},
         {"with_users": ["a"]},
     )

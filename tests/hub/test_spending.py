@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import UTC, date, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta, timezone
 from decimal import Decimal
 from typing import Any
 
@@ -130,6 +130,8 @@ async def test_a_histogram_tells_what_is_wrong_with_it(db: Database) -> None:
         ("monday", MONDAY, HOUR),
         (MONDAY, None, HOUR),
         (MONDAY, MONDAY + HOUR, 3600),
+        (datetime.max.replace(tzinfo=UTC) - timedelta(hours=36), datetime.max.replace(tzinfo=UTC), 7 * HOUR),
+        (datetime.min.replace(tzinfo=timezone(5 * HOUR)), MONDAY, HOUR),
     ):
         with pytest.raises(BadInput):
             await db.hub.costs.histogram(since=since, until=until, every=every)  # type: ignore[arg-type]

@@ -130,7 +130,7 @@ def histogram_plan(scope: Scope) -> Plan[BucketOfUser]:
 def edges_of(since: datetime, until: datetime, every: timedelta, timezone: str) -> list[datetime]:
     """Return where buckets begin, and where the last one ends.
 
-    Raises: BadInput for an empty range, or more buckets than 10,000.
+    Raises: BadInput for an empty range, more buckets than 10,000, or some that end after the calendar does.
     """
     local = zone(timezone)
     if moment(since, "since") >= moment(until, "until"):
@@ -139,14 +139,13 @@ def edges_of(since: datetime, until: datetime, every: timedelta, timezone: str) 
         raise BadInput(f"every is a timedelta, not {type(every).__name__}")
     if every <= timedelta(0) or (until - since) / every > MOST_BUCKETS:
         raise BadInput(f"a histogram has at most {MOST_BUCKETS} buckets; {every} is too short for this range")
+    # Aware arithmetic within one zone is of the wall clock: a day later is the same time of day.
     days = every % timedelta(days=1) == timedelta(0)
-    first = since.astimezone(local)
-    edges = [since.astimezone(UTC)]
-    number = 1
-    while True:
-        # Aware arithmetic within one zone is of the wall clock: a day later is the same time of day.
-        edge = (first + number * every if days else since + number * every).astimezone(UTC)
-        number += 1
-        if edge >= until:
-            return [*edges, until.astimezone(UTC)]
-        edges.append(edge)
+    try:
+        first = since.astimezone(local if days else UTC)
+        edges = [since.astimezone(UTC)]
+        while (edge := (first + len(edges) * every).astimezone(UTC)) < until:
+            edges.append(edge)
+    except OverflowError:
+        raise BadInput(f"a histogram from {since} to {until} has buckets beyond the calendar") from None
+    return [*edges, until.astimezone(UTC)]
