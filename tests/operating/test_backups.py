@@ -345,7 +345,7 @@ async def test_a_log_that_a_removed_database_left_is_not_taken_for_the_restored_
 
 async def test_a_file_is_copied_before_it_is_migrated_and_the_copy_is_restored(tmp_path: Path) -> None:
     settings = Settings.load(f"sqlite:///{tmp_path / 'a.db'}", folder=tmp_path / "data", backup_before_migrate=True)
-    await migrating.downgrade(settings, "0006")  # as one that is not up to date yet
+    await migrating.upgrade(settings, "0006")
     assert not (tmp_path / "data" / "backups").exists()  # there was nothing to copy
 
     async with agentdb.connect(settings.url, folder=settings.folder, backup_before_migrate=True) as db:
