@@ -196,3 +196,31 @@ async def test_of_settlements_at_once_those_that_were_folded_are_told_alone(db: 
 
     assert [isinstance(answer, AgentDBError) for answer in told] == [True] * 3 + [False] * 3
     assert await db.hub.costs.count() == 3
+
+
+_BEHIND_WHAT_IS_ADOPTED = f"""
+CREATE FUNCTION gate() RETURNS trigger LANGUAGE plpgsql AS
+$$ BEGIN PERFORM pg_advisory_xact_lock({GATE}); RETURN NULL; END $$;
+CREATE TRIGGER gate AFTER UPDATE ON cost_reservations FOR EACH STATEMENT EXECUTE FUNCTION gate()
+"""
+
+
+@pytest.mark.parametrize("joins", [False, True])
+async def test_a_limit_of_a_tree_holds_what_it_adopts_whoever_joins_or_leaves_meanwhile(
+    agentdb_postgresql: Database, joins: bool
+) -> None:
+    db, lead = agentdb_postgresql, await make_user(agentdb_postgresql)
+    user = await make_user(db, lead_user_id=None if joins else lead.id)
+    reservation = await _money(db, user.id, "0.60")
+
+    async with closed_gate(db) as gate:
+        await gate.execute(_BEHIND_WHAT_IS_ADOPTED)
+        limiting = asyncio.create_task(db.hub.limits.set(1, user_id=lead.id, covers="tree"))
+        await until(gate, DELAYED, GATE)
+        await gate.execute("UPDATE users SET lead_user_id = $1 WHERE id = $2", lead.id if joins else None, user.id)
+        await gate.execute(f"SELECT pg_advisory_unlock({GATE})")
+        limit = await limiting
+
+    assert limit.reserved == (0 if joins else Decimal("0.60"))
+    await db.hub.reservations.release(reservation.id)
+    assert (await db.hub.limits.of(lead.id, covers="tree")).reserved == 0
