@@ -114,3 +114,11 @@ class Contended(Unavailable):
     def __init__(self, message: str, *, waited: bool = False) -> None:
         super().__init__(message)
         self.waited = waited
+
+
+def brief(value: object, most: int = 60) -> str:
+    """Return how an error tells a value: its representation, of at most so many characters."""
+    try:
+        return repr(value)[:most]
+    except ValueError:  # Python spells no number of more than 4,300 digits
+        return f"one of type {type(value).__name__} too long to tell"

@@ -37,6 +37,8 @@ def encode(value: Any) -> str:
         raise BadInput("JSON holds a lone surrogate, which is not text; decode the source as UTF-8") from None
     except TypeError as error:
         raise BadInput(f"not a JSON value: {error}") from None
+    except ValueError:  # one of more digits than Python spells
+        raise BadInput("JSON holds an integer beyond 64 bits; store it as text") from None
     return encoded.decode()
 
 

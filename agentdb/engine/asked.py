@@ -3,21 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import Any, Final
 
+from agentdb.engine.quantities import utc
 from agentdb.errors import BadInput
 
+_BEYOND: Final = 2**63
 _LONGEST: Final = 100 * 365 * 86_400.0
 
 
 def whole_number(value: Any, what: str) -> int:
-    """Return a whole number.
+    """Return a whole number of 64 bits.
 
     Raises: BadInput for anything else, flags and decimals too.
     """
     if type(value) is not int:
         raise BadInput(f"{what} is a whole number, not {type(value).__name__}")
+    if not -_BEYOND <= value < _BEYOND:
+        raise BadInput(f"{what} is a whole number of 64 bits, not of {value.bit_length() + 1:,}")
     return value
 
 
@@ -58,12 +62,10 @@ def moment(value: Any, what: str) -> datetime:
 
     Raises: BadInput for what is no moment, has no time zone, or is in UTC beyond the calendar.
     """
-    if not isinstance(value, datetime) or value.utcoffset() is None:
-        raise BadInput(f"{what} is a moment that needs a time zone, not {value!r:.60}; use datetime.now(UTC)")
     try:
-        return value.astimezone(UTC)
-    except OverflowError:
-        raise BadInput(f"{what}: {value!r} is in UTC before the year 1 or after 9999") from None
+        return utc(value)
+    except BadInput as error:
+        raise BadInput(f"{what}: {error}") from None
 
 
 def lasting(seconds: Any, what: str) -> timedelta:
@@ -72,5 +74,5 @@ def lasting(seconds: Any, what: str) -> timedelta:
     Raises: BadInput for what is no number above 0, or longer than a hundred years.
     """
     if not is_number(seconds) or not 0 < seconds <= _LONGEST:
-        raise BadInput(f"{what} is a number of seconds above 0, not {seconds!r}")
+        raise BadInput(f"{what} is a number of seconds above 0 and up to a hundred years")
     return timedelta(seconds=seconds)

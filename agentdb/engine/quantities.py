@@ -10,7 +10,7 @@ from sqlalchemy import BigInteger, DateTime, Float, Integer, SmallInteger
 from sqlalchemy.types import TypeEngine
 
 from agentdb.engine.spelling import Processor, Word
-from agentdb.errors import BadInput
+from agentdb.errors import BadInput, brief
 
 
 class MomentType(Word):
@@ -22,18 +22,22 @@ class MomentType(Word):
 
     def binder(self, dialect: str) -> Processor:
         """Refuse what has no time zone."""
-        return _moment_text if dialect == "sqlite" else _moment
+        return _moment_text if dialect == "sqlite" else utc
 
     def loader(self, dialect: str) -> Processor | None:
         """Parse SQLite's text; asyncpg gives aware UTC already."""
         return datetime.fromisoformat if dialect == "sqlite" else None
 
 
-def _moment(value: Any) -> datetime:
+def utc(value: Any) -> datetime:
+    """Return a moment, in UTC.
+
+    Raises: BadInput for what is no moment, has no time zone, or is in UTC beyond the calendar.
+    """
     if type(value) is datetime and value.tzinfo is UTC:
         return value
     if not isinstance(value, datetime) or value.utcoffset() is None:
-        raise BadInput(f"a moment needs a date, a time and a time zone, not {value!r}; use datetime.now(UTC)")
+        raise BadInput(f"a moment needs a date, a time and a time zone, not {brief(value)}; use datetime.now(UTC)")
     try:
         return value.astimezone(UTC)
     except OverflowError:
@@ -53,7 +57,7 @@ def _moment_text(value: Any) -> str:
         return latest[1]
     found = _Latest.before
     if found[0] is not value:
-        moment = _moment(value)
+        moment = utc(value)
         # To say how fine it shall be takes half as long again, and is needed where the fraction is 0.
         text = moment.isoformat() if moment.microsecond else moment.isoformat(timespec="microseconds")
         found = (value, text)
@@ -135,7 +139,8 @@ class WholeType(Word):
             if not isinstance(value, int) or isinstance(value, bool):
                 raise BadInput(f"a whole number is an int, not {type(value).__name__}")
             if not -limit <= value < limit:
-                raise BadInput(f"{value} does not fit a column of {self.bits} bits")
+                # Told by its size: Python spells no number of more than 4,300 digits.
+                raise BadInput(f"a number of {value.bit_length() + 1:,} bits does not fit a column of {self.bits}")
             return value
 
         return check

@@ -21,7 +21,7 @@ from sqlalchemy.engine import Dialect
 from sqlalchemy.types import TypeDecorator, TypeEngine
 
 from agentdb import jsons
-from agentdb.errors import BadInput
+from agentdb.errors import BadInput, brief
 
 Processor = Callable[[Any], Any]
 
@@ -134,7 +134,7 @@ def _uuid(value: Any) -> uuid.UUID:
     try:
         return uuid.UUID(value)
     except (ValueError, AttributeError, TypeError):
-        raise BadInput(f"not a UUID: {value!r}") from None
+        raise BadInput(f"not a UUID: {brief(value)}") from None
 
 
 def _uuid_text(value: Any) -> str:
@@ -217,7 +217,7 @@ class ChoiceType(Word):
             try:
                 return words[value]
             except (KeyError, TypeError):
-                raise BadInput(f"{value!r} is not one of {', '.join(words)}") from None
+                raise BadInput(f"{brief(value)} is not one of {', '.join(words)}") from None
 
         return check
 
@@ -248,7 +248,7 @@ class FlagType(Word):
 
 def _flag(value: Any) -> bool:
     if not isinstance(value, bool):
-        raise BadInput(f"a flag is True or False, not {value!r}")
+        raise BadInput(f"a flag is True or False, not {brief(value)}")
     return value
 
 
@@ -273,7 +273,7 @@ class ListType(Word):
 
         def bind(values: Any) -> Any:
             if isinstance(values, str | bytes) or not isinstance(values, Iterable):
-                raise BadInput(f"a list of values was expected, not {values!r}")
+                raise BadInput(f"a list of values was expected, not {brief(values)}")
             items = [process(value) for value in values]
             return jsons.encode(items) if dialect == "sqlite" else items
 

@@ -8,7 +8,7 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from agentdb.engine.asked import is_text
+from agentdb.engine.asked import is_text, moment
 from agentdb.errors import BadInput
 from agentdb.integration.models import ConnectionStatus
 
@@ -62,9 +62,8 @@ class Tokens:
         _text(self.access_token, "an access token")
         if self.refresh_token is not None:
             _text(self.refresh_token, "a refresh token")
-        ends: Any = self.expires_at
-        if ends is not None and (not isinstance(ends, datetime) or ends.utcoffset() is None):
-            raise BadInput("expires_at is a moment with a time zone")
+        if self.expires_at is not None:
+            moment(self.expires_at, "expires_at")
         if self.scopes is not None:
             names(self.scopes)
 

@@ -10,7 +10,7 @@ from typing import Any, Final
 from sqlalchemy import Table, bindparam, select
 
 from agentdb.criteria import beyond
-from agentdb.engine.asked import is_number
+from agentdb.engine.asked import is_number, moment
 from agentdb.engine.columns import of
 from agentdb.engine.connection import Connection
 from agentdb.engine.plan import Plan
@@ -163,7 +163,7 @@ class ApiKeys:
         Cost: one transaction of one statement by ix_api_keys__expires_at, and an entry of the audit log.
         """
         limit = capped(limit, self.most)
-        before = min(_aware(before), self.connection.now())
+        before = min(moment(before, "before"), self.connection.now())
         return await self.connection.run(partial(access_keys.remove_expired, before, limit, by=by))
 
     # Provider keys
@@ -277,15 +277,10 @@ def _filled(value: object, what: str) -> str:
     return value
 
 
-def _in_the_future(moment: datetime | None, now: datetime) -> datetime | None:
-    if moment is None:
+def _in_the_future(given: datetime | None, now: datetime) -> datetime | None:
+    if given is None:
         return None
-    if _aware(moment) <= now:
-        raise BadInput(f"a key ends at a moment in the future, not at {moment}")
-    return moment
-
-
-def _aware(moment: Any) -> datetime:
-    if not isinstance(moment, datetime) or moment.tzinfo is None:
-        raise BadInput(f"a moment is a datetime with a time zone, not {moment!r}")
-    return moment
+    ends = moment(given, "expires_at")
+    if ends <= now:
+        raise BadInput(f"a key ends at a moment in the future, not at {ends}")
+    return ends

@@ -60,6 +60,8 @@ _REFUSED: list[Any] = [
     *((UuidType(), bad) for bad in ("x", 5, b"x" * 16)),
     *((FlagType(), bad) for bad in (1, 0, "true")),
     *((ChoiceType(UserStatus), bad) for bad in ("nope", 5, [1])),
+    *((word, 10**5_000) for word in (MomentType(), MoneyType(), WholeType(), TextType(), JsonType(), VectorType())),
+    *((word, 10**5_000) for word in (UuidType(), FlagType(), ChoiceType(UserStatus))),  # more digits than Python spells
 ]
 
 

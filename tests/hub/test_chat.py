@@ -155,6 +155,7 @@ async def test_a_conversation_is_named_by_a_text_or_by_ids(db: Database) -> None
         {"participants": "\ud800"},
         {"with_users": 5},
         {"with_users": ["a"]},
+        {"with_users": [10**5_000]},  # more digits than Python spells
     )
     for wrong in wrongs:
         with pytest.raises(BadInput, match=r"participants is the key|with_users"):

@@ -211,9 +211,9 @@ async def test_the_day_that_is_not_over_stays(db: Database) -> None:
 
         assert await db.hub.costs.fold(before=START + timedelta(hours=23, minutes=59)) == 0
         assert await db.hub.costs.fold(before=START + DAY) == 1
-    with pytest.raises(BadInput, match="needs a time zone"):
+    with pytest.raises(BadInput, match=r"^before: a moment needs a date, a time and a time zone"):
         await db.hub.costs.fold(before=datetime(2026, 1, 1))  # noqa: DTZ001
-    with pytest.raises(BadInput, match="not 'yesterday'"):
+    with pytest.raises(BadInput, match=r"^before: a moment needs .*not 'yesterday'"):
         await db.hub.costs.foldable(before="yesterday")  # type: ignore[arg-type]
 
 
