@@ -46,11 +46,11 @@ _NOTIFY: Final = (
     "latest_log_id = max(latest_log_id, excluded.latest_log_id), "
     "last_active = excluded.last_active, updated_at = excluded.updated_at, tx = 0"
 )
-_MOVE: Final = (
+MOVE: Final = (
     "UPDATE conversations SET last_position = last_position + 1, last_message_at = ?, updated_at = ? "
     "WHERE id = ? AND deleted_at IS NULL RETURNING last_position"
 )
-_APPEND: Final = (
+APPEND: Final = (
     "INSERT INTO messages (conversation_id, position, role, content, metadata, created_at, updated_at) "
     "VALUES (?, ?, ?, ?, ?, ?, ?) RETURNING id"
 )
@@ -145,8 +145,8 @@ class BareSQLite:
         now = moment.isoformat(timespec="microseconds")
         encoded = json.dumps(content)
         with self.transaction():
-            (position,) = self.one(_MOVE, now, now, conversation)
-            (made,) = self.one(_APPEND, conversation, position, "user", encoded, "{}", now, now)
+            (position,) = self.one(MOVE, now, now, conversation)
+            (made,) = self.one(APPEND, conversation, position, "user", encoded, "{}", now, now)
         return MessageRow(made, conversation, position, "user", content, {}, moment, moment)
 
     async def total(self, user: int) -> Totals:

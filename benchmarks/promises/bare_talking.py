@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 import uuid
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, fields
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any, Final
+
+import aiosqlite
 
 from benchmarks import bare_postgresql, bare_sqlite
 from benchmarks.adapter import Place
@@ -44,6 +46,16 @@ _RECENT: Final = (
 )
 
 
+def said(found: Iterable[Sequence[Any]]) -> list[SaidRow]:
+    """Return messages, the oldest first, with their JSON and their times decoded."""
+    rows = [SaidRow(*row) for row in found]
+    for row in rows:
+        row.content, row.metadata = json.loads(row.content), json.loads(row.metadata)
+        row.created_at, row.updated_at = _moment(row.created_at), _moment(row.updated_at)
+    rows.reverse()
+    return rows
+
+
 class BareTalk:
     """A bare driver's appends, which `benchmarks.bare_postgresql` and `benchmarks.bare_sqlite` make, and its reads."""
 
@@ -54,12 +66,7 @@ class BareTalk:
         return await self._bare.append(conversation, content)
 
     async def latest(self, conversation: int, limit: int) -> list[SaidRow]:
-        rows = [SaidRow(*row) for row in await self._read(_LATEST, conversation, limit)]
-        for row in rows:
-            row.content, row.metadata = json.loads(row.content), json.loads(row.metadata)
-            row.created_at, row.updated_at = _moment(row.created_at), _moment(row.updated_at)
-        rows.reverse()
-        return rows
+        return said(await self._read(_LATEST, conversation, limit))
 
     async def recent(self, user: int, limit: int) -> list[ConversationRow]:
         found = await self._read(_RECENT, user, limit + 1)
@@ -75,6 +82,30 @@ class BareTalk:
         if isinstance(self._bare, BarePostgreSQL):
             return await self._bare.fetch(text, *arguments)
         return self._bare.raw.execute(text.replace("$", "?"), arguments).fetchall()
+
+
+class AiosqliteTalk:
+    """The same by aiosqlite, which hops to its thread for each statement."""
+
+    def __init__(self, raw: aiosqlite.Connection) -> None:
+        self._raw = raw
+
+    async def append(self, conversation: int, content: Any) -> int:
+        moment = datetime.now(UTC).isoformat(timespec="microseconds")
+        encoded = json.dumps(content)
+        await self._raw.execute("BEGIN IMMEDIATE")
+        try:
+            ((position,),) = await self._raw.execute_fetchall(bare_sqlite.MOVE, (moment, moment, conversation))
+            values = (conversation, position, "user", encoded, "{}", moment, moment)
+            ((made,),) = await self._raw.execute_fetchall(bare_sqlite.APPEND, values)
+        except BaseException:
+            await self._raw.rollback()
+            raise
+        await self._raw.commit()
+        return int(made)
+
+    async def latest(self, conversation: int, limit: int) -> list[SaidRow]:
+        return said(await self._raw.execute_fetchall(_LATEST.replace("$", "?"), (conversation, limit)))
 
 
 def _key(told: uuid.UUID | str) -> uuid.UUID:
@@ -93,3 +124,12 @@ async def bare_talk(place: Place) -> AsyncIterator[BareTalk]:
         yield BareTalk(bare)
     finally:
         await bare.close()
+
+
+@asynccontextmanager
+async def aiosqlite_talk(place: Place) -> AsyncIterator[AiosqliteTalk]:
+    """Open aiosqlite on a file, set as the others are."""
+    async with aiosqlite.connect(place.path or "", isolation_level=None, cached_statements=512) as raw:
+        for name, value in bare_sqlite.PRAGMAS.items():
+            await raw.execute_fetchall(f"PRAGMA {name} = {value}")
+        yield AiosqliteTalk(raw)

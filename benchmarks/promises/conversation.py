@@ -14,7 +14,7 @@ from agentdb import Database
 from agentdb.testing.factories import make_user
 from benchmarks.adapter import Place
 from benchmarks.peers.hiring import TALKERS, hired
-from benchmarks.promises.bare_talking import BareTalk, bare_talk
+from benchmarks.promises.bare_talking import AiosqliteTalk, BareTalk, aiosqlite_talk, bare_talk
 from benchmarks.promises.growing import OWNERS, grow_conversations, grow_messages
 from benchmarks.promises.measuring import Contest, Promise, Side, Stage, alternate, rate, ratio
 from benchmarks.report import BARE, OURS, Cell
@@ -27,7 +27,11 @@ GROWTH: Final = 1.3
 OF_RAW: Final = 2.0
 _SHORT_ONES: Final = 200  # as many as it takes for them to stay short
 _SAID: Final = [{"type": "text", "text": "What is the weather like in Lisbon tomorrow, and do I need an umbrella?"}]
-_LEADS: Final = {(kind, peer.name): 1.0 for kind in ("postgresql", "sqlite") for peer in TALKERS}
+_BY_HAND: Final = "aiosqlite"
+_LEADS: Final = {
+    ("sqlite", _BY_HAND): 1.0,
+    **{(kind, peer.name): 1.0 for kind in ("postgresql", "sqlite") for peer in TALKERS},
+}
 
 _TURN: Final = Contest(f"append + load {LATEST} of {LONG:,} messages", 1, {"postgresql": 0.6, "sqlite": 0.6}, _LEADS)
 
@@ -39,6 +43,8 @@ async def keep(stage: Stage) -> tuple[list[Cell], list[Promise], list[str]]:
     async with AsyncExitStack() as stack:
         bare = await stack.enter_async_context(bare_talk(stage.place))
         turns = {BARE: _by_hand(bare), OURS: _ours(stage.database)}
+        if stage.kind == "sqlite":
+            turns[_BY_HAND] = _by_hand(await stack.enter_async_context(aiosqlite_talk(stage.place)))
         sides = {name: await _of_one(stage, turn, LONG) for name, turn in turns.items()}
         missing = await _hire(stage, stack, sides)
         cell = Cell(stage.kind, _TURN, await alternate(sides, stage.rounds))
@@ -46,7 +52,7 @@ async def keep(stage: Stage) -> tuple[list[Cell], list[Promise], list[str]]:
     return [cell], [longer, await _list(stage)], missing
 
 
-def _by_hand(bare: BareTalk) -> Turn:
+def _by_hand(bare: BareTalk | AiosqliteTalk) -> Turn:
     async def turn(conversation: int) -> int:
         await bare.append(conversation, _SAID)
         return len(await bare.latest(conversation, LATEST))
