@@ -14,7 +14,7 @@ from agentdb.engine.columns import of
 from agentdb.engine.functions import among
 from agentdb.engine.plan import Plan
 from agentdb.engine.spelling import JsonType
-from agentdb.errors import BadInput
+from agentdb.errors import BadInput, brief
 
 E = TypeVar("E", bound=Entity)
 
@@ -73,9 +73,10 @@ def column_of(model: type[Entity], name: str) -> Column[Any]:
 
     Raises: BadInput when there is none.
     """
-    column = table_of(model).c.get(name)
+    given: object = name
+    column = table_of(model).c.get(name) if isinstance(given, str) else None
     if column is None:
-        raise BadInput(f"{model.__tablename__} has no column {name!r}")
+        raise BadInput(f"{model.__tablename__} has no column {brief(name)}")
     return column
 
 

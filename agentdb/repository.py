@@ -23,7 +23,7 @@ from agentdb.criteria import (
 from agentdb.engine.connection import Connection
 from agentdb.engine.plan import Plan
 from agentdb.engine.statements import by_key, insert_one, insert_or_update
-from agentdb.errors import BadInput, NotFound, ReadOnly, StaleVersion
+from agentdb.errors import BadInput, NotFound, ReadOnly, StaleVersion, brief
 from agentdb.page import Page, cursor_of, values_of
 
 E = TypeVar("E", bound=Entity)
@@ -171,7 +171,7 @@ class Repository(Generic[E]):
         Raises: BadInput for an unknown column or operator, a limit below 1, or a cursor of another list.
         Cost: one read; as quick at the millionth row as at the first when an index begins with the criteria and ``by``.
         """
-        limit = capped(limit, self.most)
+        limit, newest_first = capped(limit, self.most), bool(newest_first)
         order = order_of(self._model, by)
         shape = shape_of(self._model, criteria)
         listing = f"{self.model.__tablename__}:{by}:{newest_first}:{shape}"
@@ -239,7 +239,7 @@ def capped(limit: int, most: int) -> int:
     Raises: BadInput when it is not a whole number from 1.
     """
     if type(limit) is not int or limit < 1:
-        raise BadInput(f"a limit is a whole number from 1, not {limit!r}")
+        raise BadInput(f"a limit is a whole number from 1, not {brief(limit)}")
     return min(limit, most)
 
 

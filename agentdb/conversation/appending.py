@@ -8,9 +8,10 @@ from typing import Any, Final
 
 from sqlalchemy import Column, Table, bindparam, func, insert, literal_column, select, update
 
-from agentdb.conversation.contents import checked, described
+from agentdb.conversation.contents import checked, counted, described
 from agentdb.conversation.living import LIVE, OWN
 from agentdb.conversation.models import Conversation, Message
+from agentdb.engine.asked import whole_numbers
 from agentdb.engine.columns import of
 from agentdb.engine.connection import Script, each, every, one
 from agentdb.engine.functions import among, later_of
@@ -177,6 +178,7 @@ def complete(message: Mapping[str, Any]) -> dict[str, Any]:
             raise BadInput(f"messages.{name} is given by appending; leave it out")
     given["content"] = checked(given.get("content"))
     given["metadata"] = described(given.get("metadata"))
+    given["tokens"] = counted(given.get("tokens"))
     return given
 
 
@@ -221,7 +223,8 @@ def edited(message_id: int, user_id: int | None, changes: Mapping[str, Any], now
 
 def _check_parents(conversation_id: int, given: Sequence[Mapping[str, Any]]) -> Script[None]:
     """Refuse a parent that is not a message of the same conversation."""
-    parents = {message["parent_id"] for message in given if message.get("parent_id") is not None}
+    said = [message["parent_id"] for message in given if message.get("parent_id") is not None]
+    parents = set(whole_numbers(said, "messages.parent_id"))
     if not parents:
         return
     own = yield from every(_IN_CONVERSATION, conversation_id=conversation_id, ids=sorted(parents))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
 from functools import cache
 from typing import Any, Final
 
@@ -14,7 +15,8 @@ from agentdb.criteria import beyond
 from agentdb.engine.columns import of
 from agentdb.engine.connection import Script, one
 from agentdb.engine.plan import Plan
-from agentdb.engine.statements import insert_unless_there
+from agentdb.engine.statements import insert_or_update, insert_unless_there
+from agentdb.errors import BadInput, Conflict
 
 _conversations: Final[Table] = Conversation.__table__  # type: ignore[assignment]
 _messages: Final[Table] = Message.__table__  # type: ignore[assignment]
@@ -36,6 +38,12 @@ _ANY_BY_KEY: Final = Plan[Conversation](
 
 
 _TRIES: Final = 3
+# Columns of which more is to be kept than their value, and what keeps it.
+_ELSEWHERE: Final = {
+    "last_position": "messages.append()",
+    "last_message_at": "messages.append()",
+    "summary_message_id": "set_summary()",
+}
 
 
 def got_or_created(values: dict[str, Any]) -> Script[tuple[Conversation | None, bool]]:
@@ -51,6 +59,34 @@ def got_or_created(values: dict[str, Any]) -> Script[tuple[Conversation | None, 
         if present is not None:
             return present, False
     return None, False
+
+
+def upserted(on: tuple[str, ...], values: dict[str, Any]) -> Script[Conversation | None]:
+    """Within a script: add a conversation or change the one that is there, unless that is deleted."""
+    row: Conversation | None = yield from one(insert_or_update(Conversation, on, frozenset(values)), **values)
+    if row is not None and row.deleted_at is not None and "deleted_at" not in values:
+        raise Conflict(f"the conversation with this {', '.join(on)} is deleted; restore it, or choose another")
+    return row
+
+
+def check_own(values: Iterable[str], call: str) -> None:
+    """Check that nothing is set that other calls keep.
+
+    Raises: BadInput.
+    """
+    for name in values:
+        if name in _ELSEWHERE:
+            raise BadInput(f"conversations.{name} is not set by {call}; {_ELSEWHERE[name]} moves it")
+
+
+def without_summary(row: Any) -> Any:
+    """Return what a new conversation is given.
+
+    Raises: BadInput for a summary, which would be of another conversation.
+    """
+    if isinstance(row, Mapping) and row.get("summary_message_id") is not None:
+        raise BadInput("conversations.summary_message_id is a message of the conversation; set_summary() sets it")
+    return row
 
 
 @cache

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Final
 
+from agentdb.engine.asked import members, whole_number
 from agentdb.errors import BadInput
+
+MOST_TOKENS: Final = 2**31 - 1  # of one message
 
 
 def checked(content: Any) -> Any:
@@ -30,6 +33,14 @@ def described(metadata: Any) -> dict[str, Any]:
 
     Raises: BadInput for what is no object.
     """
-    if metadata is not None and not isinstance(metadata, Mapping):
-        raise BadInput(f"messages.metadata is an object, not {type(metadata).__name__}")
-    return dict(metadata or {})
+    return members(metadata, "messages.metadata")
+
+
+def counted(tokens: Any) -> int | None:
+    """Return how many tokens a message has; None: nobody counted.
+
+    Raises: BadInput for what is no number of tokens: sums of those would fail, or lie.
+    """
+    if tokens is not None and not 0 <= whole_number(tokens, "messages.tokens") <= MOST_TOKENS:
+        raise BadInput(f"messages.tokens is a whole number from 0 to {MOST_TOKENS:,}, not {tokens}")
+    return tokens  # type: ignore[no-any-return]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterable, Sequence
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Any, Final
 
@@ -17,11 +17,15 @@ from agentdb.conversation.changing import (
     RENAME,
     RESTORE,
     SET_SUMMARY,
+    check_own,
     got_or_created,
     listing_plan,
+    upserted,
+    without_summary,
 )
 from agentdb.conversation.living import LIVE, missing
 from agentdb.conversation.models import Conversation
+from agentdb.engine.asked import members, several, whole_number
 from agentdb.engine.columns import of
 from agentdb.engine.plan import Plan
 from agentdb.errors import BadInput, Conflict, MissingReference, NotFound
@@ -30,12 +34,7 @@ from agentdb.page import Page, values_of
 from agentdb.repository import capped, page_of
 
 _conversations: Final[Table] = Conversation.__table__  # type: ignore[assignment]
-# Columns of which more is to be kept than their value, and what keeps it.
-_ELSEWHERE: Final = {
-    "last_position": "messages.append()",
-    "last_message_at": "messages.append()",
-    "summary_message_id": "set_summary()",
-}
+_METADATA: Final = "conversations.metadata"
 
 
 class Conversations(Living[Conversation]):
@@ -69,7 +68,9 @@ class Conversations(Living[Conversation]):
 
         Raises: Conflict when the key is taken; MissingReference for an unknown user or agent.
         """
-        return await self.add(user_id=user_id, agent_id=agent_id, title=title, key=key, metadata=metadata or {})
+        return await self.add(
+            user_id=user_id, agent_id=agent_id, title=title, key=key, metadata=members(metadata, _METADATA)
+        )
 
     async def get_or_create(
         self, key: str, *, user_id: int, agent_id: int | None = None, title: str = "", metadata: Any = None
@@ -82,11 +83,12 @@ class Conversations(Living[Conversation]):
             unknown user or agent; BadInput for a key that is none.
         Cost: one read when it is there; one transaction more when it is new.
         """
+        described = members(metadata, _METADATA)
         if not key:  # without one, every call would begin a conversation, or all callers share one
             raise BadInput("a conversation is found again by a key, which is a text of 1 to 255 characters")
         present, created = await self.by_key(key), False
         if present is None:
-            values = {"key": key, "user_id": user_id, "agent_id": agent_id, "title": title, "metadata": metadata or {}}
+            values = {"key": key, "user_id": user_id, "agent_id": agent_id, "title": title, "metadata": described}
             present, created = await self.connection.run(lambda: got_or_created(values))
         if present is None or present.deleted_at is not None or present.user_id != user_id:
             raise Conflict(
@@ -102,23 +104,32 @@ class Conversations(Living[Conversation]):
         """
         return await self.connection.fetch_one(BY_KEY, {"key": key, "user_id": user_id})
 
+    async def add(self, **values: Any) -> Conversation:
+        """Add a conversation, as every repository; no message of it can be its summary yet."""
+        return await super().add(**without_summary(values))
+
+    async def add_many(self, rows: Iterable[Mapping[str, Any]]) -> int:
+        """Add conversations in bulk, likewise."""
+        return await super().add_many(map(without_summary, several(rows, "rows")))
+
     async def update(self, *key: Any, expected_version: int | None = None, **changes: Any) -> Conversation:
         """Change columns of a live conversation, and return it.
 
         Raises: NotFound; BadInput, also for what other calls keep; Conflict; MissingReference.
         Cost: one statement.
         """
-        _check_own(changes, "update()")
+        check_own(changes, "update()")
         return await super().update(*key, expected_version=expected_version, **changes)
 
     async def upsert(self, *, on: Sequence[str], **values: Any) -> Conversation:
         """Add a conversation, or change the one that has the same values in the columns ``on``; return it either way.
 
-        Raises: as every repository's; BadInput also for what other calls keep.
-        Cost: one statement.
+        Raises: as every repository's; BadInput also for what other calls keep; Conflict when that one is deleted.
+        Cost: one transaction of a statement.
         """
-        _check_own(values, "upsert()")
-        return await super().upsert(on=on, **values)
+        check_own(values, "upsert()")
+        self.check_changes(values, on)
+        return self._there(await self.connection.run(lambda: upserted(tuple(on), values)))
 
     async def rename(self, conversation_id: int, title: str, *, user_id: int | None = None) -> Conversation:
         """Give a conversation another title, and return it.
@@ -255,6 +266,8 @@ class Conversations(Living[Conversation]):
         Cost: a statement for each batch, by ix_conversations__deleted_at_id.
         """
         batch, purged = capped(batch, self.most), 0
+        if most is not None:
+            whole_number(most, "most")
         while most is None or purged < most:
             limit = batch if most is None else min(batch, most - purged)
             removed = await self.connection.execute(PURGE_BATCH, {"before": before, "limit": limit})
@@ -271,12 +284,6 @@ class Conversations(Living[Conversation]):
             values |= {f"after_{place}": value for place, value in enumerate(places)}
         rows = await self.connection.fetch_all(listing_plan(by, after is not None), values)
         return page_of(rows, limit, listing, [by, "id"])
-
-
-def _check_own(values: Iterable[str], call: str) -> None:
-    for name in values:
-        if name in _ELSEWHERE:
-            raise BadInput(f"conversations.{name} is not set by {call}; {_ELSEWHERE[name]} moves it")
 
 
 def _shown(criteria: dict[str, Any]) -> dict[str, Any]:

@@ -6,12 +6,13 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final, NoReturn
 
 from agentdb.conversation.appending import APPEND, APPEND_IF, appended, complete, edited, guards
-from agentdb.conversation.contents import checked, described
+from agentdb.conversation.contents import checked, counted, described
 from agentdb.conversation.living import missing
 from agentdb.conversation.models import Message, MessageRole
 from agentdb.conversation.readers import MessageReader, missing_message
 from agentdb.conversation.reading import THERE
 from agentdb.conversation.searching import MessageSearch
+from agentdb.engine.asked import several
 from agentdb.errors import AgentDBError, BadInput, StaleVersion
 
 # What appending gives a message, and nobody changes.
@@ -64,7 +65,7 @@ class Messages(MessageReader, MessageSearch):
             "name": name,
             "tool_call_id": tool_call_id,
             "metadata": described(metadata),
-            "tokens": tokens,
+            "tokens": counted(tokens),
         }
         asked = guards(user_id, expected_position)
         message: Message | None
@@ -101,7 +102,7 @@ class Messages(MessageReader, MessageSearch):
         Raises: as `append`; BadInput for no message.
         Cost: one transaction; the conversation is moved once.
         """
-        given = [complete(message) for message in messages]
+        given = [complete(message) for message in several(messages, "messages")]
         if not given:
             raise BadInput("no message to append")
         now, asked = self.connection.now(), guards(user_id, expected_position)
@@ -136,7 +137,7 @@ class Messages(MessageReader, MessageSearch):
         """
         changes = {
             "content": checked(content),
-            "tokens": tokens,
+            "tokens": counted(tokens),
             **({} if metadata is None else {"metadata": described(metadata)}),
         }
         now = self.connection.now()
@@ -155,6 +156,8 @@ class Messages(MessageReader, MessageSearch):
             raise BadInput(f"messages.{min(fixed)} never changes; append another message")
         if "content" in changes:
             changes["content"] = checked(changes["content"])
+        if "tokens" in changes:
+            changes["tokens"] = counted(changes["tokens"])
         if "metadata" in changes:
             changes["metadata"] = described(changes["metadata"])
         return await super().update(*key, expected_version=expected_version, **changes)

@@ -54,7 +54,11 @@ def _context_plan() -> Plan[Message]:
     """Read the end of a conversation behind its summary, newest first, and then the summary."""
     summary = (
         select(_messages)
-        .join(_conversations, _conversations.c.summary_message_id == _messages.c.id)
+        .join(
+            _conversations,
+            (_conversations.c.summary_message_id == _messages.c.id)
+            & (_conversations.c.id == _messages.c.conversation_id),
+        )
         .where(_conversations.c.id == of(_conversations.c.id, "conversation_id"), LIVE, OWN)
         .cte("summary")
     )

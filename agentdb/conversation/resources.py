@@ -11,11 +11,12 @@ from agentdb.conversation.living import LIVE, missing
 from agentdb.conversation.models import Conversation, Message, Resource
 from agentdb.conversation.records import StoredText
 from agentdb.conversation.splitting import split_text
+from agentdb.engine.asked import members, whole_number
 from agentdb.engine.columns import of
 from agentdb.engine.connection import Script, one
 from agentdb.engine.plan import Plan
 from agentdb.engine.statements import insert_one
-from agentdb.errors import BadInput, MissingReference, NotFound
+from agentdb.errors import BadInput, MissingReference, NotFound, brief
 from agentdb.living import Living
 from agentdb.page import Page
 
@@ -105,10 +106,15 @@ class Resources(Living[Resource]):
             "agent_id": agent_id,
             "type": type,
             "s3_uri": s3_uri,
-            "metadata": metadata or {},
+            "metadata": members(metadata, "resources.metadata"),
         }
+        for link in ("user_id", "conversation_id", "message_id", "agent_id"):
+            if values[link] is not None:
+                whole_number(values[link], f"resources.{link}")
         if user_id is None and conversation_id is None and message_id is None and agent_id is None:
-            raise BadInput(f"resource {name!r} belongs to nobody; give a user, a conversation, a message or an agent")
+            raise BadInput(
+                f"resource {brief(name)} belongs to nobody; give a user, a conversation, a message or an agent"
+            )
         return self._there(await self.connection.run(lambda: _attached(values)))
 
     async def attach_text(

@@ -65,4 +65,4 @@ class MessageSearch(Living[Message]):
             values["any_words"] = words
         if conversation_id is not None:
             values["conversation_id"] = conversation_id
-        return await self.connection.fetch_all(_plan(any_word, conversation_id is not None), values)
+        return await self.connection.fetch_all(_plan(bool(any_word), conversation_id is not None), values)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
+from agentdb.engine.asked import is_text, whole_number
 from agentdb.errors import BadInput
 
 SIZE: Final = 4_000
@@ -22,9 +23,11 @@ def split_text(text: str, *, size: int = SIZE, overlap: int = OVERLAP) -> list[s
         size: how many characters a piece has at most.
         overlap: how many of them the next piece says again, at most half of the size.
 
-    Raises: BadInput for a size below 1 or an overlap that is more than half of it.
+    Raises: BadInput for what is no text, a size below 1 or an overlap that is more than half of it.
     """
-    if size < 1 or not 0 <= overlap <= size // 2:
+    if not is_text(text):
+        raise BadInput(f"what is split is a text, not {type(text).__name__}")
+    if whole_number(size, "size") < 1 or not 0 <= whole_number(overlap, "overlap") <= size // 2:
         raise BadInput(f"pieces of {size} characters that overlap by {overlap}: an overlap is at most half of the size")
     if not text.strip():
         return []

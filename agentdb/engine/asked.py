@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import math
+from collections.abc import Iterable, Mapping
 from datetime import datetime, timedelta
 from typing import Any, Final
 
 from agentdb.engine.quantities import utc
-from agentdb.errors import BadInput
+from agentdb.errors import BadInput, brief
 
 _BEYOND: Final = 2**63
 _LONGEST: Final = 100 * 365 * 86_400.0
@@ -33,6 +34,52 @@ def whole_numbers(values: Iterable[Any], what: str) -> list[int]:
     if isinstance(values, str | bytes) or not isinstance(values, Iterable):
         raise BadInput(f"{what}: a list of whole numbers was expected, not {type(values).__name__}")
     return [whole_number(value, what) for value in values]
+
+
+def several(values: Any, what: str) -> Iterable[Any]:
+    """Return several things as they were given.
+
+    Raises: BadInput for a text, an object, or what cannot be gone through.
+    """
+    if isinstance(values, str | bytes | Mapping) or not isinstance(values, Iterable):
+        raise BadInput(f"{what}: a list was expected, not {type(values).__name__}")
+    return values
+
+
+def texts(values: Any, what: str) -> list[str]:
+    """Return texts.
+
+    Raises: BadInput for anything else among them, or for what is no list.
+    """
+    given = list(several(values, what))
+    for value in given:
+        if not is_text(value):
+            raise BadInput(f"{what}: a list of texts was expected, and not {brief(value)} in it")
+    return given
+
+
+def finite(value: Any, what: str) -> float:
+    """Return a finite number.
+
+    Raises: BadInput for anything else, flags and what no float holds too.
+    """
+    try:
+        number = float(value) if is_number(value) else math.nan
+    except OverflowError:
+        number = math.inf
+    if not math.isfinite(number):
+        raise BadInput(f"{what} is a finite number, not {brief(value)}")
+    return number
+
+
+def members(value: Any, what: str) -> dict[str, Any]:
+    """Return a JSON object; None: an empty one.
+
+    Raises: BadInput for what is no object.
+    """
+    if value is not None and not isinstance(value, Mapping):
+        raise BadInput(f"{what} is an object, not {type(value).__name__}")
+    return dict(value or {})
 
 
 def is_text(value: Any) -> bool:

@@ -12,7 +12,7 @@ from sqlalchemy.sql.compiler import SQLCompiler
 from sqlalchemy.sql.expression import FunctionElement
 
 from agentdb.engine.spelling import JsonType
-from agentdb.errors import BadInput
+from agentdb.errors import BadInput, brief
 
 
 class _contains(FunctionElement[bool]):  # noqa: N801 (a SQL function)
@@ -53,5 +53,5 @@ def tags_given(tags: Iterable[Any], what: str = "tags") -> list[str]:
     given = list(tags)
     for tag in given:
         if not isinstance(tag, str) or not 1 <= len(tag) <= 255:
-            raise BadInput(f"{what}: a tag is a text of 1 to 255 characters, not {tag!r:.60}")
+            raise BadInput(f"{what}: a tag is a text of 1 to 255 characters, not {brief(tag)}")
     return list(dict.fromkeys(given))

@@ -9,7 +9,7 @@ from typing import Any, Final
 from sqlalchemy import Table, bindparam, select
 
 from agentdb.criteria import beyond, delete_plan
-from agentdb.engine.asked import lasting
+from agentdb.engine.asked import lasting, members
 from agentdb.engine.columns import of
 from agentdb.engine.connection import Connection
 from agentdb.engine.plan import Plan
@@ -75,7 +75,7 @@ class Connections:
         """
         values = {**_place(user_id, provider, account_id), "uuid": uuid7(), "scopes": names(scopes)}
         row: IntegrationConnection | None = await self.connection.fetch_one(
-            insert_one(IntegrationConnection), {**values, "metadata": _object(metadata or {})}
+            insert_one(IntegrationConnection), {**values, "metadata": _object(metadata)}
         )
         return _entry(found(row, 0))
 
@@ -216,9 +216,7 @@ def _place(user_id: int, provider: Any, account_id: Any) -> dict[str, Any]:
 
 
 def _object(value: Any) -> dict[str, Any]:
-    if not isinstance(value, Mapping):
-        raise BadInput(f"metadata is a JSON object, not {type(value).__name__}")
-    return dict(value)
+    return members(value, "metadata")
 
 
 def _entry(row: IntegrationConnection) -> ConnectionEntry:

@@ -10,7 +10,7 @@ from typing import Any, Final
 from sqlalchemy import Table, bindparam, func, literal_column, select
 
 from agentdb.criteria import beyond
-from agentdb.engine.asked import is_text
+from agentdb.engine.asked import is_text, members, whole_number
 from agentdb.engine.columns import of
 from agentdb.engine.lists import listed
 from agentdb.engine.plan import Plan
@@ -104,7 +104,7 @@ class Events(Guarded[IntegrationEvent]):
             "tool_name": tool_name,
             "tool_parameters": parameters,
             "tool_result": result,
-            "event_data": event_data or {},
+            "event_data": members(event_data, "integration_events.event_data"),
         }
         kind = IntegrationEventType.tool_used
         return await self.connection.run(partial(used, connection_id, user_id, kind, self.connection.now(), details))
@@ -177,6 +177,9 @@ def _given(
     until: datetime | None,
 ) -> dict[str, Any]:
     named: list[str] | None = None
+    for name, number in (("user_id", user_id), ("integration_id", integration_id)):
+        if number is not None:
+            whole_number(number, name)
     if types is not None:
         try:
             named = sorted(IntegrationEventType(one) for one in types)

@@ -10,12 +10,13 @@ from typing import Any, Final
 from sqlalchemy import delete, func, select, update
 
 from agentdb.criteria import beyond
+from agentdb.engine.asked import members, whole_number
 from agentdb.engine.columns import of
 from agentdb.engine.connection import Script, count, one
 from agentdb.engine.containing import contains, tags_given
 from agentdb.engine.plan import Plan
 from agentdb.engine.statements import insert_one
-from agentdb.errors import BadInput, NotFound
+from agentdb.errors import BadInput, NotFound, brief
 from agentdb.knowledge.finding import Passages
 from agentdb.knowledge.models import KnowledgeBase, ProcessingStatus
 from agentdb.knowledge.passages import LIMIT, OF_USER, documents
@@ -110,6 +111,8 @@ class Documents(Processing, Passages):
         """
         if unknown := set(details) - {*_DESCRIBING, "uuid"}:
             raise BadInput(f"documents: {min(unknown)} is not the caller's to give")
+        if "metadata" in details:
+            details["metadata"] = members(details["metadata"], "documents.metadata")
         values = {"user_id": user_id, "title": title, "content": content, "tags": tags_given(tags), **details}
         row: KnowledgeBase | None = await self.connection.fetch_one(
             insert_one(KnowledgeBase), {**values, "content_hash": hash_of(content)}
@@ -136,6 +139,8 @@ class Documents(Processing, Passages):
             raise BadInput("nothing to change in the document")
         if "tags" in changes:
             changes["tags"] = tags_given(changes["tags"])
+        if "metadata" in changes:
+            changes["metadata"] = members(changes["metadata"], "documents.metadata")
         asked = {"document_id": document_id, "user_id": user_id}
         document = await self.connection.run(lambda: _revised(asked, changes))
         if document is None:
@@ -199,6 +204,8 @@ class Documents(Processing, Passages):
         Cost: one read by ix_knowledge_base__user_id_created_at_id.
         """
         wanted, limit = tags_given(tags), capped(limit, self.most)
+        status = None if status is None else _status(status)
+        whole_number(user_id, "a user_id")
         listing = f"documents:{user_id}:{wanted}:{status}"
         values: dict[str, Any] = {"user_id": user_id, "limit": limit + 1}
         values |= {name: value for name, value in (("tags", wanted), ("status", status)) if value}
@@ -221,6 +228,13 @@ class Documents(Processing, Passages):
     async def upsert(self, *, on: Sequence[str], **values: Any) -> KnowledgeBase:  # noqa: ARG002
         """Refuse, likewise."""
         raise BadInput(_REVISE_INSTEAD)
+
+
+def _status(status: Any) -> ProcessingStatus:
+    try:
+        return ProcessingStatus(status)
+    except ValueError:
+        raise BadInput(f"{brief(status)} is not one of {', '.join(ProcessingStatus)}") from None
 
 
 def hash_of(content: Any) -> str:

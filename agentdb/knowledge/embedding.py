@@ -11,7 +11,8 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, Final
 
-from agentdb.errors import AgentDBError, BadInput, StaleVersion
+from agentdb.engine.asked import is_text, whole_number
+from agentdb.errors import AgentDBError, BadInput, StaleVersion, Unavailable, brief
 from agentdb.knowledge.models import ProcessingStatus
 from agentdb.knowledge.processing import LEASE_SECONDS, MOST_ATTEMPTS, Processing
 from agentdb.knowledge.records import Chunk, DocumentClaim
@@ -20,6 +21,7 @@ from agentdb.knowledge.splitting import Splitter, split
 Embed = Callable[[list[str]], Awaitable[Sequence[Any]]]
 
 TEXTS_PER_CALL: Final = 100
+LONGEST_NAME: Final = 255
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,6 +75,17 @@ class Embedder:
     lease_seconds: float = LEASE_SECONDS
     most_attempts: int = MOST_ATTEMPTS
 
+    def __post_init__(self) -> None:
+        # What is wrong with these is no document's fault, and none shall bear it.
+        for what, function in (("embed", self.embed), ("split", self.split)):
+            if not callable(function):
+                raise BadInput(f"{what} is a function, not {type(function).__name__}")
+        for what, name in (("model", self.model), ("version", self.version)):
+            if not ((name is None and what == "version") or (is_text(name) and 1 <= len(name or "") <= LONGEST_NAME)):
+                raise BadInput(f"a {what} is a text of 1 to {LONGEST_NAME} characters, not {brief(name)}")
+        if whole_number(self.texts_per_call, "texts_per_call") < 1:
+            raise BadInput(f"texts_per_call is a whole number from 1, not {self.texts_per_call}")
+
     async def run(
         self, documents: Processing, *, worker: str | None = None, at_once: int = 1, most: int | None = None
     ) -> Embedded:
@@ -85,7 +98,11 @@ class Embedder:
             worker: its name; by default made of the host, the process and a random mark.
             at_once: how many documents at a time.
             most: how many documents at most; None: all that wait.
+
+        Raises: BadInput; Unavailable and the like where the database does not answer, and what is held is given back.
         """
+        if most is not None:
+            whole_number(most, "most")
         name = worker or f"{socket.gethostname()[:200]}:{os.getpid()}:{secrets.token_hex(3)}"
         done, taken = Embedded(), 0
         while most is None or taken < most:
@@ -96,8 +113,11 @@ class Embedder:
             if not claims:
                 break
             taken += len(claims)
-            async with asyncio.TaskGroup() as group:
-                works = [group.create_task(self._work(documents, claim)) for claim in claims]
+            try:
+                async with asyncio.TaskGroup() as group:
+                    works = [group.create_task(self._work(documents, claim)) for claim in claims]
+            except ExceptionGroup as troubles:  # the first one stopped the others
+                raise troubles.exceptions[0] from None
             done = sum((work.result() for work in works), done)
         return done
 
@@ -142,7 +162,8 @@ class Embedder:
         """Extend the lease for ever, or until it is lost."""
         while True:
             await asyncio.sleep(self.lease_seconds / 3)
-            await documents.heartbeat(claim, lease_seconds=self.lease_seconds)
+            with suppress(Unavailable):  # the lease lasts for two more
+                await documents.heartbeat(claim, lease_seconds=self.lease_seconds)
 
     async def _chunks(self, claim: DocumentClaim) -> list[Chunk]:
         """Return a document's chunks with their embeddings.

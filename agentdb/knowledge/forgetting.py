@@ -6,7 +6,7 @@ import re
 from datetime import datetime, timedelta
 from typing import Final
 
-from agentdb.errors import BadInput
+from agentdb.errors import BadInput, brief
 
 _TTL: Final = re.compile(r"P(?:(\d{1,6})D)?(?:T(?=\d)(?:(\d{1,6})H)?(?:(\d{1,6})M)?(?:(\d{1,9})S)?)?", re.ASCII)
 
@@ -26,7 +26,7 @@ def lifetime(ttl: timedelta | str) -> timedelta:
         ttl = timedelta(days=days, hours=hours, minutes=minutes, seconds=seconds)
     given: object = ttl
     if not isinstance(given, timedelta) or given <= timedelta():
-        raise BadInput(f"a lifetime is a duration above 0, not {given!r}")
+        raise BadInput(f"a lifetime is a duration above 0, not {brief(given)}")
     return given
 
 
@@ -37,7 +37,7 @@ def check_half_life(half_life: timedelta | None) -> None:
     """
     given: object = half_life
     if given is not None and (not isinstance(given, timedelta) or given <= timedelta()):
-        raise BadInput(f"a half-life is a duration above 0, not {given!r}")
+        raise BadInput(f"a half-life is a duration above 0, not {brief(given)}")
 
 
 def fading(created_at: datetime, now: datetime, half_life: timedelta | None) -> float:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -12,14 +11,14 @@ from typing import Any, Final, TypeAlias
 from sqlalchemy import Table
 
 from agentdb.conversation.models import Conversation, Message
-from agentdb.engine.asked import is_number
+from agentdb.engine.asked import finite
 from agentdb.engine.columns import of
 from agentdb.engine.connection import Connection
 from agentdb.engine.containing import tags_given
 from agentdb.engine.fulltext import any_words_asked, words_asked
 from agentdb.engine.plan import Plan
 from agentdb.engine.saying import saying_plan
-from agentdb.errors import BadInput
+from agentdb.errors import BadInput, brief
 from agentdb.knowledge import passages, remembering
 from agentdb.knowledge.forgetting import check_half_life, fading
 from agentdb.knowledge.fusing import fused
@@ -151,15 +150,15 @@ class Hybrid:
             raise BadInput("a hybrid search needs a text, a vector, or both")
         check_half_life(half_life)
         for weight in (text_weight, vector_weight):
-            if not is_number(weight) or not 0 <= weight < math.inf:
-                raise BadInput(f"a weight is a finite number from 0, not {weight!r}")
+            if finite(weight, "a weight") < 0:
+                raise BadInput(f"a weight is a finite number from 0, not {brief(weight)}")
         limit = capped(limit, self.most)
         words = any_words_asked(text) if any_word else words_asked(text)
         asked = _Asked(
             user_id,
             agent_id,
             words or (),
-            any_word,
+            bool(any_word),
             vector,
             tags_given(tags),
             max(LEAST_DEEP, DEEPEST * limit),
@@ -192,7 +191,7 @@ def _sources(given: Iterable[Source | str]) -> list[Source]:
     try:
         named: Collection[Source] = {Source(source) for source in given}
     except (ValueError, TypeError):
-        raise BadInput(f"sources are {', '.join(Source)}, not {given!r:.80}") from None
+        raise BadInput(f"sources are {', '.join(Source)}, not {brief(given)}") from None
     return [source for source in Source if source in named]
 
 

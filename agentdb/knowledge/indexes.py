@@ -25,11 +25,11 @@ from agentdb.engine.vectors.indexing import (
     setting,
 )
 from agentdb.engine.vectors.ranking import Distance, comparable
-from agentdb.errors import BadInput, Contended
+from agentdb.errors import BadInput, Contended, brief
 from agentdb.knowledge.collections import FIND, collections, missing
 from agentdb.knowledge.models import Vector, VectorCollection
 from agentdb.knowledge.records import CollectionIndex, Match, Recall
-from agentdb.knowledge.searching import Search, Which, exactly, found, vectors
+from agentdb.knowledge.searching import Search, Which, check_effort, exactly, found, vectors
 from agentdb.repository import Aggregate, capped
 
 LISTS: Final = 100
@@ -104,7 +104,7 @@ class Indexes(Aggregate):
         for name, value in given.items():
             least, most = RANGES[name]
             if type(value) is not int or not least <= value <= most:
-                raise BadInput(f"{name} is a whole number from {least} to {most}, not {value!r}")
+                raise BadInput(f"{name} is a whole number from {least} to {most}, not {brief(value)}")
         if ef_construction < 2 * m:
             raise BadInput(f"ef_construction is at least twice m, not {ef_construction} for {m}")
         collection = await self._owned(user_id, collection_id)
@@ -166,6 +166,7 @@ class Indexes(Aggregate):
         Cost: two searches for each of the sample.
         """
         limit = capped(limit, self.most - 1)
+        check_effort(effort)
         collection = await self._owned(user_id, collection_id)
         asked = {"collection_id": collection.id, "limit": capped(sample, self.most)}
         recalls: list[float] = []
@@ -196,7 +197,7 @@ def _kind_of(kind: IndexKind | str) -> IndexKind:
     try:
         return IndexKind(kind)
     except ValueError:
-        raise BadInput(f"there is no kind of index {kind!r}; there are {', '.join(IndexKind)}") from None
+        raise BadInput(f"there is no kind of index {brief(kind)}; there are {', '.join(IndexKind)}") from None
 
 
 def _others(matches: list[Match], own: int, limit: int) -> dict[int, float]:

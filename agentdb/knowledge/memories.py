@@ -9,11 +9,13 @@ from typing import Any
 from sqlalchemy import or_
 
 from agentdb.catalog.models import Agent
+from agentdb.engine.asked import members, texts, whole_number
 from agentdb.engine.columns import of
 from agentdb.engine.containing import tags_given
 from agentdb.engine.fulltext import any_words_asked, words_asked
 from agentdb.engine.statements import insert_one
-from agentdb.errors import BadInput, NotFound
+from agentdb.engine.vectors.ranking import comparable
+from agentdb.errors import BadInput, NotFound, brief
 from agentdb.knowledge.forgetting import check_half_life, fading, lifetime
 from agentdb.knowledge.models import Memory
 from agentdb.knowledge.nearest import memories_plan, nearest
@@ -75,11 +77,16 @@ class Memories(Living[Memory]):
         Cost: one insert; concurrent calls share one.
         """
         values = {"agent_id": agent_id, "content": content, "user_id": user_id, "kind": kind, "tags": tags_given(tags)}
+        for name in ("metadata", "provenance"):
+            if name in details:
+                details[name] = members(details[name], f"memories.{name}")
+        if details.get("embedding") is not None:
+            details["embedding"] = comparable(details["embedding"], None, "memories.embedding")
         if ttl is not None:
             try:
                 details["expires_at"] = self.connection.now() + lifetime(ttl)
             except OverflowError:
-                raise BadInput(f"a lifetime that ends after the year 9999: {ttl!r}; leave it out") from None
+                raise BadInput(f"a lifetime that ends after the year 9999: {brief(ttl)}; leave it out") from None
         row: Memory | None = await self.connection.fetch_one(insert_one(Memory), {**values, **details})
         return self._there(row)
 
@@ -188,7 +195,8 @@ class Memories(Living[Memory]):
             vector: as many numbers as the memories' have.
             user_id: of whom; see the class.
             threshold: only memories more alike than this, before they fade; -1 to 1, the cosine of the angle.
-            half_life: after each of which a memory counts half; ten times the limit are looked at. None: none fades.
+            half_life: after each of which a memory that is alike at all counts half; ten times the limit are looked at.
+                None: none fades.
             kinds: only of these.
             tags: only those with all of these.
             limit: how many.
@@ -202,7 +210,11 @@ class Memories(Living[Memory]):
         most = limit if half_life is None else limit * 10
         found = await nearest(self.connection, memories_plan(which), values, vector, most, threshold=threshold)
         if half_life is not None:
-            faded = ((memory, alike * fading(memory.created_at, values["now"], half_life)) for memory, alike in found)
+            faded = (
+                # What points away counts against a memory, and that does not fade.
+                (memory, alike if alike <= 0 else alike * fading(memory.created_at, values["now"], half_life))
+                for memory, alike in found
+            )
             found = sorted(faded, key=lambda scored: -scored[1])
         return found[:limit]
 
@@ -227,6 +239,8 @@ class Memories(Living[Memory]):
         Raises: BadInput.
         Cost: one statement for each batch, by ix_memories__expires_at.
         """
+        if most is not None:
+            whole_number(most, "most")
         batch, now, gone = capped(batch, 10_000), self.connection.now(), 0
         while most is None or gone < most:
             limit = batch if most is None else min(batch, most - gone)
@@ -248,6 +262,4 @@ class Memories(Living[Memory]):
 
 
 def _kinds(kinds: Iterable[str]) -> list[str]:
-    if isinstance(kinds, str | bytes):
-        raise BadInput(f"kinds: a list of texts was expected, not {type(kinds).__name__}")
-    return list(kinds)
+    return texts(kinds, "kinds")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from functools import cache
 from typing import Any, Final, TypeVar
@@ -12,12 +11,11 @@ from sqlalchemy import select
 from sqlalchemy.sql import ColumnElement
 
 from agentdb.base import Entity
-from agentdb.engine.asked import is_number
+from agentdb.engine.asked import finite
 from agentdb.engine.connection import Connection
 from agentdb.engine.plan import Plan
 from agentdb.engine.vectors.expressions import nearest_of_all
 from agentdb.engine.vectors.ranking import Distance, comparable, keys, score, settled
-from agentdb.errors import BadInput
 from agentdb.knowledge.models import KnowledgeBase, Memory
 from agentdb.knowledge.passages import passage_filters
 from agentdb.knowledge.remembering import Which
@@ -71,9 +69,9 @@ async def nearest(
     Raises: BadInput.
     Cost: one read; more where so many are equally near that float32 cannot tell them apart.
     """
-    if threshold is not None and not (is_number(threshold) and math.isfinite(threshold)):
-        raise BadInput(f"a threshold is a finite number, not {threshold!r}")
-    query = comparable(vector, np.size(vector) if dimension is None else dimension)
+    if threshold is not None:
+        threshold = finite(threshold, "a threshold")
+    query = comparable(vector, dimension)
     rough = connection.chains  # otherwise they are reckoned with by float64 there too
     by, count = Distance.cosine, limit + (SPARE if rough else 0)
     while True:

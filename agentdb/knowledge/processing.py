@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import asyncio
 import random
 from collections.abc import Sequence
 from datetime import datetime, timedelta
 from typing import Any, Final
 
-from agentdb.engine.asked import lasting, whole_number
+from agentdb.engine.asked import is_text, lasting, several, whole_number
 from agentdb.engine.connection import Script, count, each, every, one
 from agentdb.engine.plan import Plan
 from agentdb.engine.statements import insert_one
+from agentdb.engine.vectors.ranking import comparable
 from agentdb.errors import BadInput, NotFound, StaleVersion
 from agentdb.knowledge.models import KnowledgeBase, ProcessingStatus
+from agentdb.knowledge.nearest import DIMENSION
 from agentdb.knowledge.queueing import (
     CLAIM,
     COMPLETE,
@@ -32,6 +35,7 @@ MOST_ATTEMPTS: Final = 3
 FIRST_PAUSE_SECONDS: Final = 5.0
 LONGEST_PAUSE_SECONDS: Final = 600.0
 LONGEST_ERROR: Final = 2_000
+CHUNKS_PER_TURN: Final = 100  # of the event loop, while they are checked
 
 
 class Processing(Repository[KnowledgeBase]):
@@ -89,12 +93,14 @@ class Processing(Repository[KnowledgeBase]):
             model: what embedded them.
             version: of the model.
 
-        Raises: StaleVersion as `heartbeat`, and nothing is stored; BadInput for an embedding of another length.
+        Raises: StaleVersion as `heartbeat`, and nothing is stored; BadInput for an embedding of another length, or
+            none.
         Cost: one transaction.
         """
-        now, given = self.connection.now(), list(chunks)
+        held, given = _held(claim), await _checked(chunks)
+        now = self.connection.now()
         made = {"embedding_model": model, "embedding_version": version}
-        if not await self.connection.run(lambda: _completed(claim, given, made, now)):
+        if not await self.connection.run(lambda: _completed(held, given, made, now)):
             raise _stale(claim)
 
     async def fail(
@@ -111,13 +117,13 @@ class Processing(Repository[KnowledgeBase]):
         Raises: StaleVersion as `heartbeat`.
         """
         # "Full jitter" spreads those that failed together.
-        longest = min(FIRST_PAUSE_SECONDS * 2.0 ** min(claim.attempt - 1, 30), LONGEST_PAUSE_SECONDS)
+        longest = min(FIRST_PAUSE_SECONDS * 2.0 ** min(_held(claim)["attempt"] - 1, 30), LONGEST_PAUSE_SECONDS)
         pause = timedelta(seconds=random.random() * longest)  # noqa: S311 (nobody is kept out by it)
         failed = await self._on(
             FAIL,
             claim,
             error=_storable(error)[:LONGEST_ERROR],
-            retry=int(retry),
+            retry=int(bool(retry)),
             most_attempts=_attempts(most_attempts),
             available_at=self.connection.now() + pause,
         )
@@ -174,13 +180,13 @@ def _claimed(asked: dict[str, Any], most_attempts: int) -> Script[list[Knowledge
     return (yield from every(CLAIM, **asked))
 
 
-def _completed(claim: DocumentClaim, chunks: list[Chunk], made: dict[str, Any], now: datetime) -> Script[bool]:
+def _completed(held: dict[str, Any], chunks: list[Chunk], made: dict[str, Any], now: datetime) -> Script[bool]:
     embedding = chunks[0].embedding if len(chunks) == 1 else None
     total = max(1, len(chunks))
-    document = yield from one(COMPLETE, **_held(claim), **made, now=now, total_chunks=total, embedding=embedding)
+    document = yield from one(COMPLETE, **held, **made, now=now, total_chunks=total, embedding=embedding)
     if document is None:
         return False
-    yield from count(REMOVE_CHUNKS, document_id=claim.id)
+    yield from count(REMOVE_CHUNKS, document_id=held["document_id"])
     if total == 1:
         return True
     common = {  # as the document is now: it may have been renamed meanwhile
@@ -190,7 +196,7 @@ def _completed(claim: DocumentClaim, chunks: list[Chunk], made: dict[str, Any], 
         "source": document.source,
         "tags": document.tags,
         "total_chunks": total,
-        "parent_document_id": claim.id,
+        "parent_document_id": held["document_id"],
         "processing_status": ProcessingStatus.completed,
         "created_at": now,
         "updated_at": now,
@@ -204,7 +210,23 @@ def _completed(claim: DocumentClaim, chunks: list[Chunk], made: dict[str, Any], 
     return True
 
 
+async def _checked(chunks: Sequence[Chunk]) -> list[Chunk]:
+    """Return chunks that can be found by what they mean: each has a vector that can be compared."""
+    checked: list[Chunk] = []
+    for place, chunk in enumerate(several(chunks, "chunks")):
+        if not isinstance(chunk, Chunk):
+            raise BadInput(f"chunk {place} is a Chunk, not {type(chunk).__name__}")
+        vector = comparable(chunk.embedding, DIMENSION, f"the vector of chunk {place}")
+        checked.append(Chunk(chunk.content, vector))
+        if place % CHUNKS_PER_TURN == CHUNKS_PER_TURN - 1:
+            await asyncio.sleep(0)
+    return checked
+
+
 def _held(claim: DocumentClaim) -> dict[str, Any]:
+    given: object = claim
+    if not isinstance(given, DocumentClaim):
+        raise BadInput(f"a claim is what claim() gave, not {type(given).__name__}")
     return {
         "document_id": claim.id,
         "worker": claim.worker,
@@ -222,6 +244,8 @@ def _stale(claim: DocumentClaim) -> StaleVersion:
 
 def _storable(error: str) -> str:
     """Return what a database stores of an error, whose text is anybody's."""
+    if not is_text(error):
+        raise BadInput(f"an error is told in a text, not {type(error).__name__}")
     return error.replace("\0", "\N{REPLACEMENT CHARACTER}").encode(errors="replace").decode()
 
 

@@ -20,7 +20,7 @@ from agentdb.engine.plan import Plan
 from agentdb.engine.vectors.expressions import nearest, says, tagged
 from agentdb.engine.vectors.indexing import CANDIDATES, IndexKind, found_by_index, setting
 from agentdb.engine.vectors.ranking import Distance, apart, keys, norm, order, score, settled
-from agentdb.errors import BadInput
+from agentdb.errors import BadInput, brief
 from agentdb.knowledge.models import Vector, VectorCollection
 from agentdb.knowledge.records import Match
 
@@ -112,6 +112,15 @@ class Search:
             for place in places
         ]
         return [match for match in found if self.threshold is None or match.score > self.threshold]
+
+
+def check_effort(effort: Any) -> None:
+    """Check how long an index is to be searched; None: as long as it takes.
+
+    Raises: BadInput for what is no whole number from 1.
+    """
+    if effort is not None and (type(effort) is not int or effort < 1):
+        raise BadInput(f"effort is a whole number from 1, not {brief(effort)}")
 
 
 def narrowed(tags: Any, metadata: Any, within: Mapping[str, int | None]) -> tuple[Which, dict[str, Any]]:

@@ -9,6 +9,7 @@ import re
 from collections.abc import Callable, Sequence
 from typing import Final
 
+from agentdb.engine.asked import is_text, whole_number
 from agentdb.errors import BadInput
 
 Count = Callable[[str], int]  # how many tokens a text has
@@ -29,7 +30,7 @@ _ENDS: Final = (
 
 def estimate_tokens(text: str) -> int:
     """Return about how many tokens a text has for most language models: one for each four bytes, rounded up."""
-    return -(-len(text.encode()) // 4)
+    return -(-len(text.encode(errors="surrogatepass")) // 4)
 
 
 def split(text: str, *, tokens: int = TOKENS, overlap: int = OVERLAP, count: Count = estimate_tokens) -> list[str]:
@@ -45,9 +46,11 @@ def split(text: str, *, tokens: int = TOKENS, overlap: int = OVERLAP, count: Cou
         count: how many tokens a text has; never fewer for a longer one. By default an estimate: a model's own tokenizer
             is exact.
 
-    Raises: BadInput unless ``tokens`` is above ``overlap``, and that is at least 0.
+    Raises: BadInput for what is no text, and unless ``tokens`` is above ``overlap``, and that is at least 0.
     """
-    if tokens <= overlap or overlap < 0:
+    if not is_text(text):
+        raise BadInput(f"what is split is a text, not {type(text).__name__}")
+    if whole_number(tokens, "tokens") <= whole_number(overlap, "overlap") or overlap < 0:
         raise BadInput(f"a chunk of {tokens} tokens cannot overlap another by {overlap}; tokens > overlap >= 0")
     if not text.strip():
         return []

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-import math
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final
 
-from sqlalchemy import delete, select
+from sqlalchemy import delete, exists, select
 
-from agentdb.engine.asked import is_number, whole_numbers
+from agentdb.engine.asked import finite, is_text, members, several, texts, whole_numbers
 from agentdb.engine.columns import of
 from agentdb.engine.connection import Script, each
 from agentdb.engine.containing import tags_given
@@ -17,12 +16,13 @@ from agentdb.engine.functions import among
 from agentdb.engine.plan import Plan
 from agentdb.engine.statements import insert_or_update
 from agentdb.engine.vectors.ranking import comparable
-from agentdb.errors import BadInput
+from agentdb.errors import BadInput, brief
 from agentdb.guarded import Guarded
-from agentdb.knowledge.collections import FIND, missing
+from agentdb.knowledge.collections import FIND, collections, missing
 from agentdb.knowledge.models import Vector, VectorCollection
 from agentdb.knowledge.records import Match
-from agentdb.knowledge.searching import SHOWN, Search, found, narrowed, vectors
+from agentdb.knowledge.searching import SHOWN, Search, check_effort, found, narrowed, vectors
+from agentdb.living import Living
 from agentdb.repository import capped
 
 DESCRIBING: Final = frozenset(
@@ -31,6 +31,7 @@ DESCRIBING: Final = frozenset(
 ROWS_PER_TURN: Final = 100  # of the event loop, while they are checked
 
 _OF_COLLECTION: Final = vectors.c.collection_id == of(vectors.c.collection_id)
+_USER: Final = of(collections.c.user_id)
 _REMOVE: Final = Plan[None](delete(vectors).where(_OF_COLLECTION, among(vectors.c.id, "ids")), name="vectors.remove")
 _REMOVE_NAMED: Final = Plan[None](
     delete(vectors).where(_OF_COLLECTION, among(vectors.c.external_id, "external_ids")), name="vectors.remove: named"
@@ -42,7 +43,7 @@ _NAMED: Final = Plan[Vector](
 )
 
 
-class Vectors(Guarded[Vector]):
+class Vectors(Guarded[Vector], Living[Vector]):
     """The vectors of collections. Every method is told whose the collection is; somebody else's is NotFound.
 
     What is a piece of a deleted conversation, or of a resource of one, is not shown.
@@ -53,6 +54,10 @@ class Vectors(Guarded[Vector]):
     """
 
     model = Vector
+    shown = SHOWN
+    owned = (
+        exists().where(collections.c.id == vectors.c.collection_id, collections.c.user_id == _USER).correlate(vectors)
+    )
 
     async def pour(self, user_id: int, collection_id: int, rows: Iterable[Mapping[str, Any]]) -> int:
         """Add vectors in bulk, all or none, and return how many.
@@ -146,17 +151,15 @@ class Vectors(Guarded[Vector]):
         Raises: NotFound; BadInput.
         Cost: one read, and one statement; by an index, one transaction.
         """
-        if threshold is not None and not (is_number(threshold) and math.isfinite(threshold)):
-            raise BadInput(f"a threshold is a finite number, not {threshold!r}")
-        if effort is not None and (type(effort) is not int or effort < 1):
-            raise BadInput(f"effort is a whole number from 1, not {effort!r}")
+        least = None if threshold is None else finite(threshold, "a threshold")
+        check_effort(effort)
         within = {"conversation_id": conversation_id, "resource_id": resource_id, "tool_id": tool_id}
         which, values = narrowed(tags, metadata, within)
         capped_limit = capped(limit, self.most)
         collection = await self._owned(user_id, collection_id)
         query = comparable(vector, collection.dimension)
         return await found(
-            self.connection, Search(collection, query, capped_limit, threshold, which, values, effort=effort)
+            self.connection, Search(collection, query, capped_limit, least, which, values, effort=effort)
         )
 
     async def _owned(self, user_id: int, collection_id: int) -> VectorCollection:
@@ -173,7 +176,8 @@ class Vectors(Guarded[Vector]):
         collection = await self._owned(user_id, collection_id)
         checked = await _checked(collection, rows)
         for place, row in enumerate(checked):
-            if not row.get("external_id"):
+            name = row.get("external_id")
+            if not is_text(name) or not name:
                 raise BadInput(f"row {place} has no external_id to put it by")
         return await self.connection.run(lambda: _stored(checked))
 
@@ -194,17 +198,21 @@ async def _checked(collection: VectorCollection, rows: Iterable[Mapping[str, Any
     Raises: BadInput naming the first that does not.
     """
     checked: list[dict[str, Any]] = []
-    for place, row in enumerate(rows):
+    for place, row in enumerate(several(rows, "rows")):
         if not isinstance(row, Mapping):
             raise BadInput(f"row {place}: a vector is given as an object, not {type(row).__name__}")
         if unknown := set(row) - DESCRIBING:
-            raise BadInput(f"row {place}: a vector has no {min(unknown)}; it has {', '.join(sorted(DESCRIBING))}")
+            name = min(unknown, key=brief)
+            told = name if is_text(name) else brief(name)
+            raise BadInput(f"row {place}: a vector has no {told}; it has {', '.join(sorted(DESCRIBING))}")
         if "embedding" not in row:
             raise BadInput(f"row {place} has no embedding")
         given = {**row, "collection_id": collection.id}
         given["embedding"] = comparable(row["embedding"], collection.dimension, f"row {place}: the embedding")
         if "tags" in row:
             given["tags"] = tags_given(row["tags"])
+        if "metadata" in row:
+            given["metadata"] = members(row["metadata"], f"row {place}: metadata")
         checked.append(given)
         if place % ROWS_PER_TURN == ROWS_PER_TURN - 1:
             await asyncio.sleep(0)
@@ -212,6 +220,4 @@ async def _checked(collection: VectorCollection, rows: Iterable[Mapping[str, Any
 
 
 def _names(external_ids: Iterable[str]) -> list[str]:
-    if isinstance(external_ids, str | bytes):
-        raise BadInput(f"external_ids: a list of texts was expected, not {type(external_ids).__name__}")
-    return list(external_ids)
+    return texts(external_ids, "external_ids")

@@ -10,7 +10,7 @@ import pytest
 
 from agentdb import clock
 from agentdb.database import Database
-from agentdb.errors import Conflict, MissingReference, NotFound
+from agentdb.errors import BadInput, Conflict, MissingReference, NotFound
 from agentdb.testing.factories import make_conversation, make_user
 
 NOON = datetime(2026, 3, 9, 12, tzinfo=UTC)
@@ -199,3 +199,31 @@ async def test_a_summary_is_a_message_of_the_same_conversation(db: Database) -> 
     await messages.remove(own.id)
     assert (await conversations.get(one.id)).summary_message_id is None
     assert (await conversations.set_summary(one.id, None)).summary_message_id is None
+
+
+async def test_a_new_conversation_has_no_summary_of_anothers(db: Database) -> None:
+    other = await make_conversation(db, messages=1)
+    (strange,) = await db.conversation.messages.latest(other.id)
+    conversations, row = db.conversation.conversations, {"user_id": other.user_id, "summary_message_id": strange.id}
+
+    with pytest.raises(BadInput, match="set_summary"):
+        await conversations.add(**row)
+    with pytest.raises(BadInput, match="set_summary"):
+        await conversations.add_many(iter([{"user_id": other.user_id}, row]))
+    assert await conversations.count() == 1
+    assert await conversations.add_many([{"user_id": other.user_id, "summary_message_id": None}]) == 1
+
+
+async def test_an_upsert_does_not_change_what_is_deleted(db: Database) -> None:
+    conversation = await make_conversation(db, key="key", title="as it was")
+    conversations = db.conversation.conversations
+    await conversations.delete(conversation.id)
+    values: dict[str, Any] = {"key": "key", "user_id": conversation.user_id, "title": "another"}
+
+    with pytest.raises(Conflict, match="deleted"):
+        await conversations.upsert(on=["key"], **values)
+    with pytest.raises(Conflict, match="deleted"):
+        async with db.write() as unit:
+            await unit.conversation.conversations.upsert(on=["key"], **values)
+    assert (await conversations.restore(conversation.id)).title == "as it was"
+    assert (await conversations.upsert(on=["key"], **values)).title == "another"

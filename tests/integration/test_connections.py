@@ -177,6 +177,9 @@ async def test_what_makes_no_sense_is_refused(db: Database) -> None:
         lambda: db.integration.events.record_use(made.id, ""),
         lambda: db.integration.events.latest(types=["nonsense"]),
         lambda: db.integration.events.latest(types="error"),
+        lambda: db.integration.events.latest(user_id=10**5_000),
+        lambda: db.integration.events.tool_counts(integration_id=cast("Any", "1")),
+        lambda: db.integration.events.record_use(made.id, "t", event_data=cast("Any", [1])),
         lambda: db.integration.events.add(user_id=made.user_id),
     ]
     for call in nonsense:

@@ -8,8 +8,10 @@ from typing import Any
 import pytest
 
 from agentdb.database import Database
-from agentdb.errors import BadInput
+from agentdb.errors import BadInput, Unavailable
+from agentdb.knowledge.documents import Documents
 from agentdb.knowledge.embedding import Embedder
+from agentdb.knowledge.records import DocumentClaim
 from agentdb.testing.factories import make_user
 
 
@@ -35,6 +37,36 @@ async def test_whatever_a_function_raises_is_the_error_of_one_document(db: Datab
             assert failed.error is not None
             assert failed.error.startswith(type(trouble).__name__)
             assert len(failed.error) <= 2_000
+
+
+class Faltering(Documents):
+    """Documents on a database that does not answer the first heartbeat."""
+
+    def __init__(self, *given: Any, **named: Any) -> None:
+        super().__init__(*given, **named)
+        self.beats = 0
+        self.heard = asyncio.Event()
+
+    async def heartbeat(self, claim: DocumentClaim, *, lease_seconds: float = 60.0) -> None:
+        self.beats += 1
+        if self.beats == 1:
+            raise Unavailable("not now")
+        await super().heartbeat(claim, lease_seconds=lease_seconds)
+        self.heard.set()
+
+
+async def test_a_heartbeat_that_is_not_heard_does_not_cost_an_attempt(db: Database) -> None:
+    document = await db.knowledge.documents.create((await make_user(db)).id, "t", "c")
+    documents = Faltering(db.knowledge.documents.connection)
+
+    async def embed(texts: list[str]) -> list[Any]:
+        await documents.heard.wait()
+        return [[1.0] * 1536 for _ in texts]
+
+    done = await Embedder(embed, "m", lease_seconds=0.03).run(documents)
+
+    assert (done.completed, done.again) == (1, 0)
+    assert (await db.knowledge.documents.document(document.id)).attempts == 1
 
 
 async def test_a_claim_that_cannot_hold_is_refused(agentdb: Database, subtests: pytest.Subtests) -> None:

@@ -51,6 +51,27 @@ async def test_pieces_of_a_deleted_conversation_are_not_found_until_it_is_restor
     assert len(await db.knowledge.vectors.named(user, collection, ["mine"])) == 1
 
 
+async def test_pieces_of_a_deleted_conversation_are_not_read_by_their_columns(db: Database) -> None:
+    user, stranger = (await make_user(db)).id, (await make_user(db)).id
+    gone = (await make_conversation(db, user_id=user)).id
+    note = await db.conversation.resources.attach("note", conversation_id=gone)
+    collection, vectors = (await db.knowledge.collections.create(user, "c", 2)).id, db.knowledge.vectors
+    said = await vectors.put(user, collection, "said", [1, 0], conversation_id=gone)
+    noted = await vectors.put(user, collection, "noted", [1, 0], resource_id=note.id)
+    kept = await vectors.put(user, collection, "kept", [1, 0])
+    assert await vectors.count() == 3
+
+    await db.conversation.conversations.delete(gone)
+
+    assert [await vectors.find(row.id) for row in (said, noted)] == [None, None]
+    assert [row.id for row in (await vectors.page()).items] == [row.id async for row in vectors.stream()] == [kept.id]
+    assert (await vectors.count(), await vectors.exists(external_id="said")) == (1, False)
+    assert (await vectors.get(kept.id, user_id=user)).id == kept.id
+    assert await vectors.find(kept.id, user_id=stranger) is None
+    await db.conversation.conversations.restore(gone)
+    assert (await vectors.get(said.id)).external_id == "said"
+
+
 async def test_vectors_without_an_embedding_are_passed_by(db: Database) -> None:
     user = (await make_user(db)).id
     collection = (await db.knowledge.collections.create(user, "c", 2)).id

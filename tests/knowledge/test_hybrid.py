@@ -80,6 +80,20 @@ async def test_memories_fade_by_their_half_life_where_that_is_asked_for(db: Data
         await near(agent, [1.0, 0.0], half_life=timedelta(0))
 
 
+async def test_what_points_away_does_not_come_nearer_by_fading(db: Database) -> None:
+    agent, memories = await agent_of(db), db.knowledge.memories
+    with clock.hold(clock.now()) as hand:
+        await memories.remember(agent, "old and opposite", embedding=[-1.0, 0.0])
+        await memories.remember(agent, "old and alike", embedding=[1.0, 0.0])
+        hand.forward(timedelta(days=10))
+        await memories.remember(agent, "new and rather opposite", embedding=[-0.2, 1.0])
+
+        found = await memories.near(agent, [1.0, 0.0], half_life=timedelta(days=1))
+
+    assert [memory.content for memory, _ in found] == ["old and alike", "new and rather opposite", "old and opposite"]
+    assert found[-1][1] == -1.0
+
+
 def test_places_alone_make_one_list_of_several() -> None:
     assert fused([(1.0, "abc"), (1.0, "cd")]) == [
         ("c", 1 / 63 + 1 / 61),

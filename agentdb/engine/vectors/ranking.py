@@ -33,20 +33,21 @@ class Distance(StrEnum):
     inner_product = auto()
 
 
-def comparable(value: Any, dimension: int, what: str = "a vector") -> Vector:
+def comparable(value: Any, dimension: int | None, what: str = "a vector") -> Vector:
     """Return a vector that can be compared with others.
 
-    Raises: BadInput for another length than ``dimension``, for what is not finite, and for a vector so long or so short
-        that float32 does not hold its square.
+    Args: dimension: how many numbers it has to have; None: some.
+    Raises: BadInput for another length, for what is not finite, and for a vector so long or so short that float32 does
+        not hold its square.
     """
     try:
         with np.errstate(over="ignore"):  # what float32 does not hold is infinite, and refused below
             vector = np.array(value, dtype="<f4")
     except (TypeError, ValueError, OverflowError):
         raise BadInput(f"{what}: a sequence of numbers was expected, not {type(value).__name__}") from None
-    if vector.ndim != 1 or vector.size != dimension:
+    if vector.ndim != 1 or vector.size != (dimension or vector.size) or not vector.size:
         shape = vector.size if vector.ndim == 1 else f"shape {vector.shape}"
-        raise BadInput(f"{what}: {dimension} numbers were expected, not {shape}")
+        raise BadInput(f"{what}: {dimension or 'some'} numbers were expected, not {shape}")
     if not np.isfinite(vector).all():
         raise BadInput(f"{what} holds finite numbers only")
     length = norm(vector)
