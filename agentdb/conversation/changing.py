@@ -16,7 +16,7 @@ from agentdb.engine.columns import of
 from agentdb.engine.connection import Script, one
 from agentdb.engine.plan import Plan
 from agentdb.engine.statements import insert_or_update, insert_unless_there
-from agentdb.errors import BadInput, Conflict
+from agentdb.errors import BadInput
 
 _conversations: Final[Table] = Conversation.__table__  # type: ignore[assignment]
 _messages: Final[Table] = Message.__table__  # type: ignore[assignment]
@@ -61,12 +61,9 @@ def got_or_created(values: dict[str, Any]) -> Script[tuple[Conversation | None, 
     return None, False
 
 
-def upserted(on: tuple[str, ...], values: dict[str, Any]) -> Script[Conversation | None]:
-    """Within a script: add a conversation or change the one that is there, unless that is deleted."""
-    row: Conversation | None = yield from one(insert_or_update(Conversation, on, frozenset(values)), **values)
-    if row is not None and row.deleted_at is not None and "deleted_at" not in values:
-        raise Conflict(f"the conversation with this {', '.join(on)} is deleted; restore it, or choose another")
-    return row
+def upsert_plan(on: tuple[str, ...], given: frozenset[str]) -> Plan[Conversation]:
+    """Return the plan that adds a conversation, or changes the one that is there, unless deleted or another user's."""
+    return insert_or_update(Conversation, on, given, ("user_id", *({"deleted_at"} - given)))
 
 
 def check_own(values: Iterable[str], call: str) -> None:

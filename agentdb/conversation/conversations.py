@@ -20,7 +20,7 @@ from agentdb.conversation.changing import (
     check_own,
     got_or_created,
     listing_plan,
-    upserted,
+    upsert_plan,
     without_summary,
 )
 from agentdb.conversation.living import LIVE, missing
@@ -124,12 +124,16 @@ class Conversations(Living[Conversation]):
     async def upsert(self, *, on: Sequence[str], **values: Any) -> Conversation:
         """Add a conversation, or change the one that has the same values in the columns ``on``; return it either way.
 
-        Raises: as every repository's; BadInput also for what other calls keep; Conflict when that one is deleted.
-        Cost: one transaction of a statement.
+        Raises: as every repository's; BadInput also for what other calls keep; Conflict when that one is deleted, or
+            another user's.
+        Cost: one statement.
         """
         check_own(values, "upsert()")
         self.check_changes(values, on)
-        return self._there(await self.connection.run(lambda: upserted(tuple(on), values)))
+        row = await self.connection.fetch_one(upsert_plan(tuple(on), frozenset(values)), values)
+        if row is None:
+            raise Conflict(f"a conversation has this {', '.join(on)}, and is deleted or another user's; choose another")
+        return row
 
     async def rename(self, conversation_id: int, title: str, *, user_id: int | None = None) -> Conversation:
         """Give a conversation another title, and return it.

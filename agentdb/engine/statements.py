@@ -86,9 +86,12 @@ def insert_into(table: Table) -> postgresql.Insert:
 
 
 @cache
-def insert_or_update(model: type[T], on: tuple[str, ...], given: frozenset[str]) -> Plan[T]:
+def insert_or_update(
+    model: type[T], on: tuple[str, ...], given: frozenset[str], alike: tuple[str, ...] = ()
+) -> Plan[T]:
     """Return the plan that inserts a row, or changes the one with the same values in the columns ``on``.
 
+    Args: alike: columns in which that one is to be the same too, null or not; if not, it stays, and no row comes back.
     Raises: BadInput when nothing makes these columns unique together.
     """
     table: Table = model.__table__  # type: ignore[attr-defined]
@@ -101,7 +104,8 @@ def insert_or_update(model: type[T], on: tuple[str, ...], given: frozenset[str])
         changes["version"] = table.c.version + 1
     if not changes:  # the row that is there is returned only when it is touched
         changes = {on[0]: statement.excluded[on[0]]}
-    upsert = statement.on_conflict_do_update(index_elements=list(on), set_=changes)
+    same = [table.c[name].is_not_distinct_from(statement.excluded[name]) for name in alike]
+    upsert = statement.on_conflict_do_update(index_elements=list(on), set_=changes, where=and_(*same) if same else None)
     columns = [column.key for column in bound_columns(table)]
     return Plan(upsert.returning(table), name=f"{table.name}.upsert", rows=model, columns=columns)
 

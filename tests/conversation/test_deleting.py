@@ -222,8 +222,18 @@ async def test_an_upsert_does_not_change_what_is_deleted(db: Database) -> None:
 
     with pytest.raises(Conflict, match="deleted"):
         await conversations.upsert(on=["key"], **values)
-    with pytest.raises(Conflict, match="deleted"):
-        async with db.write() as unit:
+    async with db.write() as unit:
+        with pytest.raises(Conflict, match="deleted"):
             await unit.conversation.conversations.upsert(on=["key"], **values)
     assert (await conversations.restore(conversation.id)).title == "as it was"
     assert (await conversations.upsert(on=["key"], **values)).title == "another"
+
+
+async def test_an_upsert_gives_no_conversation_to_another_user(db: Database) -> None:
+    conversation, stranger = await make_conversation(db, key="key", title="as it was"), await make_user(db)
+
+    with pytest.raises(Conflict, match="another user's"):
+        await db.conversation.conversations.upsert(on=["key"], key="key", user_id=stranger.id, title="taken")
+
+    there = await db.conversation.conversations.get(conversation.id)
+    assert (there.user_id, there.title) == (conversation.user_id, "as it was")
