@@ -22,7 +22,7 @@ from agentdb.engine.schema.catalog import Description, Difference, compare, desc
 from agentdb.engine.schema.direct import alone, connected, create_all, scratch, telling
 from agentdb.engine.schema.history import HISTORY, NO_ROW, Command, Report, Version, head, newer, run, version_of
 from agentdb.engine.schema.renumbering import ahead
-from agentdb.errors import BadSettings, SchemaMismatch
+from agentdb.errors import BadInput, BadSettings, SchemaMismatch
 from agentdb.models import SchemaVersion
 
 __all__ = [
@@ -200,6 +200,8 @@ def describe_models(connection: Connection) -> Description | None:
 
 
 async def _change(command: Command, settings: Settings, argument: str, path: Path | None, history: Path) -> Report:
+    if command != "revision" and not argument.rpartition("@")[2]:  # Alembic has no words for it
+        raise BadInput(f"{command} {argument!r}: expected a revision, such as {head(history):04}, or head")
     async with serving(settings) as served, alone(served, path) as connection:
         if served.backup_before_migrate and command in {"upgrade", "downgrade"}:
             before = await current(served)  # by another connection: this one begins its transaction with Alembic

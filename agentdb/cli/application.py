@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import json
+import re
 import sys
 from collections.abc import Coroutine
 from dataclasses import dataclass, fields, is_dataclass
 from decimal import Decimal
 from enum import IntEnum
+from io import TextIOWrapper
 from pathlib import Path
 from typing import Annotated, Any, Final, TypeVar
 
@@ -22,6 +25,7 @@ from agentdb.errors import AgentDBError
 R = TypeVar("R")
 
 WIDTH: Final = 160  # of what is written to a file or a pipe
+_FOREIGN: Final = re.compile(r"[^\x00-\x7f]+")
 
 app: Final = typer.Typer(
     name="agentdb",
@@ -76,6 +80,9 @@ def _options(
 
     Exit codes: 0, all went well; 1, done, but there is something to look at; 2, not done.
     """
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, TextIOWrapper):  # of an older terminal, which has not every character
+            stream.reconfigure(errors="replace")
     context.obj = Options(url, folder)
 
 
@@ -132,15 +139,23 @@ def console() -> Console:
 
 def write_json(value: Any) -> None:
     """Write a document for programs: amounts of money as text, so that none is rounded."""
-    sys.stdout.write(msgspec.json.format(msgspec.json.encode(plain(value)), indent=2).decode() + "\n")
+    text = msgspec.json.format(msgspec.json.encode(plain(value)), indent=2).decode()
+    if not (sys.stdout.encoding or "utf-8").lower().startswith("utf"):
+        text = _FOREIGN.sub(lambda found: json.dumps(found[0])[1:-1], text)  # within strings, as all such are
+    sys.stdout.write(text + "\n")
 
 
 def plain(value: Any) -> Any:
-    """Return a record with its amounts of money as text with all nine places, never with an exponent."""
+    """Return a record with its amounts of money as text with all nine places, never with an exponent.
+
+    The name of a file may be no text: what of it is none is replaced.
+    """
     if is_dataclass(value) and not isinstance(value, type):
         return {field.name: plain(getattr(value, field.name)) for field in fields(value)}
     if isinstance(value, dict):
         return {key: plain(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
         return [plain(item) for item in value]
+    if isinstance(value, str):
+        return value.encode(errors="replace").decode()
     return f"{value:f}" if isinstance(value, Decimal) else value

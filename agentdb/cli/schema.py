@@ -52,7 +52,11 @@ def stamp(
     json: Json = False,
 ) -> None:
     """Say which revision the database is at, and change nothing else."""
-    _tell(run(migrating.stamp(settings_of(context), revision)), json=json)
+    report = run(migrating.stamp(settings_of(context), revision))
+    if json:
+        write_json(report)
+    else:
+        say(f"the database is said to be at {report.after or 'nothing'}")
 
 
 @app.command(epilog=examples("agentdb check", "agentdb check --json"))

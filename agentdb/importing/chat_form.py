@@ -155,4 +155,4 @@ def _plainly(error: Exception) -> str:
     if isinstance(error, UnicodeDecodeError):
         return "the text is not UTF-8"
     text = str(error)
-    return text[:1].lower() + text[1:]
+    return text if text[1:2].isupper() else text[:1].lower() + text[1:]  # "JSON is malformed" keeps its letters

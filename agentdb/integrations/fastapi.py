@@ -18,6 +18,7 @@ from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass
 from http import HTTPStatus
 from typing import Annotated, Any, Final, TypedDict, TypeVar
+from urllib.parse import quote
 
 from fastapi import APIRouter, Depends, FastAPI, Query
 from fastapi.exception_handlers import http_exception_handler
@@ -187,7 +188,10 @@ class PageAsked:
 
     def shown(self, page: Page[Any], shape: type[S]) -> PageShown[S]:
         """Return a page, each item in its shape, with the address of the next one."""
-        return PageShown[shape].made(page, shape.model_validate, str(self.request.url))  # type: ignore[valid-type]
+        # Not request.url: its path is as it was decoded, where a percent sign no longer says which it was.
+        asked = self.request.scope
+        url = f"{quote(asked['path'])}?{asked['query_string'].decode('latin-1')}"
+        return PageShown[shape].made(page, shape.model_validate, url)  # type: ignore[valid-type]
 
 
 # Not the class itself, and a coroutine: for what is none the framework takes a thread, at each request.

@@ -10,11 +10,13 @@ from pathlib import Path
 from typing import Final, TypeAlias
 
 from agentdb.engine.disk import sync
+from agentdb.errors import Unavailable
 from agentdb.hub.filing.folder import INCOMING, key_of
 from agentdb.operating.contents import StoredFile
 
 NAME: Final = "attachments"  # in a backup
 _MARK: Final = "database-"
+_NO_FILE: Final = (FileNotFoundError, IsADirectoryError, NotADirectoryError)  # whatever is in its place
 
 Done: TypeAlias = Callable[[int, int], None]
 """Told how many files are done, and of how many; what it raises ends the work."""
@@ -31,7 +33,7 @@ def gather(files: Sequence[StoredFile], source: Path, target: Path, tell: Done) 
         place.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         try:
             _link_or_copy(source / key_of(file.sha256), place)
-        except FileNotFoundError:
+        except _NO_FILE:
             missing.append(file)
         else:
             if not is_sound(place, file):
@@ -97,7 +99,7 @@ def is_sound(path: Path, file: StoredFile) -> bool:
     """Tell whether a file is there, and is what it was."""
     try:
         return path.stat().st_size == file.size and digest(path) == file.sha256
-    except FileNotFoundError:
+    except _NO_FILE:
         return False
 
 
@@ -110,9 +112,11 @@ def digest(path: Path) -> str:
 def _link_or_copy(source: Path, target: Path) -> None:
     try:
         os.link(source, target)
-    except FileNotFoundError:
+    except _NO_FILE:
         raise
     except OSError:  # another file system, or one without links
+        if not os.access(source, os.R_OK):  # which is no fault of where it is copied to
+            raise Unavailable(f"the file {source} may not be read; run it as the user whose files they are") from None
         shutil.copyfile(source, target)
         target.chmod(0o600)
         sync(target)

@@ -57,7 +57,7 @@ def read(folder: Path) -> Manifest:
         if form != FORMAT:
             raise BadInput(f"the backup {folder} has form {form}, and this code reads {FORMAT}; install its agentdb")
         return msgspec.json.decode(text, type=Manifest)
-    except msgspec.DecodeError as error:
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise BadInput(f"the manifest of the backup {folder} cannot be read: {error}") from None
 
 

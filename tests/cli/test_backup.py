@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -70,3 +71,24 @@ def test_there_is_nothing_to_save_of_a_database_without_a_schema(command: Comman
     assert made.stderr.startswith("error: ")
     assert made.stderr.count("\n") == 1
     assert list((folder / "backups").iterdir()) == []
+
+
+def test_a_folder_whose_name_is_no_text_is_told_as_json(command: Command, folder: Path) -> None:
+    command("migrate")
+    place = folder / os.fsdecode(b"caf\xe9")
+
+    made = command("backup", place, "--no-verify", "--json")
+
+    assert made.exit_code == 0
+    assert Path(json.loads(made.stdout)["path"]).parent == folder / "caf?"
+    assert len([*place.iterdir()]) == 1
+
+
+def test_a_manifest_that_is_no_text_is_refused_in_words(command: Command, folder: Path) -> None:
+    folder.mkdir()
+    (folder / "manifest.json").write_bytes(b'{"format": 1, "agentdb": "\xff"}')
+
+    refused = command("restore", folder)
+
+    assert (refused.exit_code, refused.stdout) == (2, "")
+    assert f"error: the manifest of the backup {folder} cannot be read: " in refused.stderr

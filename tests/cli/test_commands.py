@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -92,3 +93,14 @@ def test_a_word_is_completed() -> None:
     )
 
     assert set(completed.stdout.split()) == {"doctor", "downgrade"}
+
+
+def test_a_terminal_without_every_character_is_told_all_the_same(tmp_path: Path) -> None:
+    path = tmp_path / "caf\u00e9\U0001f600.db"
+    runner, words = CliRunner(charset="latin-1"), ["--url", f"sqlite:///{path}", "doctor"]
+
+    shown, listed = runner.invoke(app, words), runner.invoke(app, [*words, "--json"])
+
+    assert shown.exit_code == listed.exit_code == Exit.LOOK
+    assert "there is no database file" in shown.stdout
+    assert any(str(path) in finding["told"] for finding in json.loads(listed.stdout))

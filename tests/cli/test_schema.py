@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 
+import pytest
 from typer.testing import Result
 
 from agentdb import migrating
@@ -41,7 +42,7 @@ def test_what_differs_is_named_and_ends_with_one(migrated: Command) -> None:
 def test_a_database_can_be_said_to_be_at_a_revision(migrated: Command) -> None:
     stamped = migrated("stamp", "0001")
 
-    assert stamped.exit_code == 0
+    assert (stamped.exit_code, stamped.stdout) == (0, "the database is said to be at 0001\n")
     assert json.loads(migrated("status", "--json").stdout)["revision"] == "0001"
 
 
@@ -51,3 +52,12 @@ def test_a_revision_nobody_knows_ends_with_two(command: Command) -> None:
     assert result.exit_code == 2
     assert result.stderr.startswith("error: ")
     assert result.stderr.count("\n") == 1
+
+
+@pytest.mark.parametrize("words", [("migrate", ""), ("downgrade", ""), ("stamp", ""), ("stamp", "@")])
+def test_a_revision_that_says_nothing_is_refused_in_words(migrated: Command, words: tuple[str, str]) -> None:
+    result = migrated(*words)
+
+    assert (result.exit_code, result.stdout) == (2, "")
+    assert result.stderr.startswith("error: ")
+    assert result.stderr.endswith(f" {words[1]!r}: expected a revision, such as {HEAD}, or head\n")

@@ -27,7 +27,7 @@ def test_a_line_is_a_run() -> None:
 REFUSED: list[tuple[bytes, str]] = [
     (b"hello", "malformed"),
     (b'{"id": "r1"', "truncated"),
-    (b"\xff\xfe", "malformed"),
+    (b"\xff\xfe", "not a run: JSON is malformed"),
     (b'{"messages": [{"content": [{"deep": ' + b"[" * 100_000, "nested too deeply"),
     (b"[]", "expected `object`, got `array`"),
     (b"{}", "missing required field `id`"),

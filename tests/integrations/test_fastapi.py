@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from typing import Any
+from urllib.parse import quote
 
 import httpx
 import pytest
@@ -19,6 +20,8 @@ from agentdb.database import Database
 from agentdb.errors import BadInput, BadSettings, Unavailable
 from agentdb.integrations.fastapi import (
     DB,
+    PageShown,
+    Paging,
     ReadUnit,
     WriteUnit,
     get_database,
@@ -27,6 +30,7 @@ from agentdb.integrations.fastapi import (
     lifespan,
     problems,
 )
+from agentdb.page import Page
 
 ALICE = {"username": "alice"}
 
@@ -267,3 +271,19 @@ async def test_an_error_at_the_commit_is_not_answered_by_201(client: httpx.Async
     answer = await client.post("/late", json=ALICE)
     assert (answer.status_code, answer.json()["code"]) == (422, "bad_input")
     assert (await client.get("/users/alice")).status_code == 404
+
+
+@pytest.mark.parametrize("word", ["plain", "a b", "100%", "50%25", "what?#", "caf\u00e9"])
+async def test_the_address_of_the_next_page_leads_to_the_same_list(word: str) -> None:
+    app = FastAPI()
+
+    @app.get("/words/{word}")
+    async def list_words(word: str, paging: Paging) -> PageShown[Named]:
+        return paging.shown(Page([Named(username=word)], "abc"), Named)
+
+    async with client_of(app) as client:
+        first = (await client.get(f"/words/{quote(word)}?limit=1&q=%C3%BF")).json()
+        second = (await client.get(first["next_url"])).json()
+
+    assert first["items"] == second["items"] == [{"username": word}]
+    assert first["next_url"] == second["next_url"] == f"/words/{quote(word)}?limit=1&q=%C3%BF&after=abc"
