@@ -392,11 +392,12 @@ async def test_a_revision_nobody_knows_is_refused(database_url: str) -> None:
 async def test_a_stamp_changes_the_version_alone(migrated_url: str) -> None:
     settings = Settings.load(migrated_url)
     before = await described(settings)
-    await migrating.stamp(settings, "0003")
+    report = await migrating.stamp(settings, "0003")
     stamped = await migrating.current(settings)
     await migrating.stamp(settings, "head")
 
     assert str(stamped) == "0003"
+    assert (report.before, report.after) == (f"{migrating.head():04}", "0003")
     assert await described(settings) == before
     assert await migrating.check(settings) == []
 

@@ -6,6 +6,7 @@ import re
 import warnings
 from argparse import Namespace
 from collections.abc import Collection
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import datetime
 from functools import cache
@@ -180,8 +181,11 @@ class Run:
 
     def begin(self) -> None:
         """Within the transaction, before any migration: refuse a newer database, and make what migrations build on."""
-        if self.command == "stamp":
-            return  # which is for a version that is missing or wrong
+        if self.command == "stamp":  # which is for a version that is missing or wrong
+            with suppress(SchemaMismatch):
+                there = version_of(self.connection, self.schema)
+                self.before = None if there is None else there.revision
+            return
         version = version_of(self.connection, self.schema)
         if version is not None:
             if version.number > self.expected:
