@@ -7,6 +7,7 @@ import re
 from pathlib import Path
 
 import pytest
+from sqlalchemy import text
 
 from agentdb.config import Settings
 from agentdb.database import Database
@@ -28,7 +29,10 @@ async def test_programs_older_than_the_server_are_refused() -> None:
 async def test_the_password_is_in_the_environment_and_never_on_a_command_line(
     postgresql_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    real, listening = await programs(18), tmp_path / "bin"
+    listening, settings = tmp_path / "bin", Settings.load(postgresql_url, folder=tmp_path / "data")
+    async with Database(settings) as db, db.read() as unit:
+        number = await unit.session.scalar(text("SHOW server_version_num"))
+    real = await programs(int(number) // 10_000)
     listening.mkdir()
     for name in NEEDED:
         program = listening / name
