@@ -139,8 +139,7 @@ class WholeType(Word):
             if not isinstance(value, int) or isinstance(value, bool):
                 raise BadInput(f"a whole number is an int, not {type(value).__name__}")
             if not -limit <= value < limit:
-                # Told by its size: Python spells no number of more than 4,300 digits.
-                raise BadInput(f"a number of {value.bit_length() + 1:,} bits does not fit a column of {self.bits}")
+                raise BadInput(f"{brief(value)} does not fit a column of {self.bits} bits")
             return value
 
         return check
