@@ -13,9 +13,10 @@ from functools import partial
 from typing import Final, TypeVar
 
 from agentdb.base import Entity
+from agentdb.engine.asked import finite
 from agentdb.engine.connection import Connection
 from agentdb.engine.watching import Watch
-from agentdb.errors import BadInput, Unavailable
+from agentdb.errors import BadInput, Unavailable, brief
 from agentdb.trails import NOW, Change, Place, Trail
 
 __all__ = ["NOW", "Change", "Trail", "follow"]
@@ -52,8 +53,8 @@ def follow(
 
     Cost: one statement for each batch, and one each ``poll_seconds`` while nothing happens; a few more after a change.
     """
-    if not 0 < poll_seconds < float("inf"):
-        raise BadInput(f"poll_seconds is a number above 0, not {poll_seconds!r}")
+    if finite(poll_seconds, "poll_seconds") <= 0:
+        raise BadInput(f"poll_seconds is a number above 0, not {brief(poll_seconds)}")
     start = None if after == NOW else trail.place(after)
     return _follow(connection, trail, connection.watch(trail.topic), start, _Pace(poll_seconds), batch)
 

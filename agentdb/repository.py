@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Collection, Iterable, Mapping, Sequence
 from typing import Any, ClassVar, Final, Generic, TypeVar
 
 from agentdb.base import Entity
@@ -20,6 +20,7 @@ from agentdb.criteria import (
     update_plan,
     values_given,
 )
+from agentdb.engine.asked import is_text, several
 from agentdb.engine.connection import Connection
 from agentdb.engine.plan import Plan
 from agentdb.engine.statements import by_key, insert_one, insert_or_update
@@ -90,7 +91,11 @@ class Repository(Generic[E]):
 
         Raises: BadInput, Conflict and MissingReference, each naming the first offending row.
         """
-        return await self.connection.insert_many(table_of(self._model), rows)
+        given = list(several(rows, "rows"))
+        for place, row in enumerate(given):
+            if not isinstance(row, Mapping):
+                raise BadInput(f"row {place}: a row is given as an object, not {type(row).__name__}")
+        return await self.connection.insert_many(table_of(self._model), given)
 
     async def update(self, *key: Any, expected_version: int | None = None, **changes: Any) -> E:
         """Change columns of a row, and return the row.
@@ -189,7 +194,7 @@ class Repository(Generic[E]):
         async for row in self.connection.stream(plan, {**values_given(criteria), **self._moment()}):
             yield row
 
-    def check_changes(self, values: Mapping[str, Any], on: Sequence[str] | None = None) -> None:
+    def check_changes(self, values: Mapping[str, Any], on: Sequence[str] = ()) -> None:
         """Check that columns may be given new values.
 
         Args: on: of an upsert: which columns make a row the same.
@@ -198,11 +203,12 @@ class Repository(Generic[E]):
         table = self.model.__tablename__
         if not values:
             raise BadInput(f"nothing to change in {table}")
-        if on is not None and (isinstance(on, str) or not set(on) <= values.keys()):
-            raise BadInput(f"an upsert into {table} names, in a list, columns it has values for, not {on!r}")
+        given: object = on
+        if not isinstance(given, Collection) or is_text(on) or not all(is_text(name) and name in values for name in on):
+            raise BadInput(f"an upsert into {table} names, in a list, columns it has values for, not {brief(on)}")
         for name in values:
             column_of(self._model, name)
-            if on is not None and name in on:
+            if name in on:
                 continue
             if name == "version":
                 raise BadInput(f"{table}.version counts itself; pass expected_version to compare it")

@@ -82,6 +82,33 @@ def members(value: Any, what: str) -> dict[str, Any]:
     return dict(value or {})
 
 
+def fields(value: Any, known: frozenset[str], what: str) -> Mapping[str, Any]:
+    """Return an object as it was given.
+
+    Raises: BadInput for what is no object, or has another field than these.
+    """
+    if not isinstance(value, Mapping):
+        raise BadInput(f"{what} is an object, not {type(value).__name__}")
+    if not value.keys() <= known:
+        raise BadInput(f"{what} has no {spelled(value.keys() - known)}; it has {', '.join(sorted(known))}")
+    return value
+
+
+def spelled(names: Iterable[Any]) -> str:
+    """Return names as an error tells them, whatever they are."""
+    return ", ".join(sorted(name if name and is_text(name) else brief(name) for name in names))
+
+
+def flag(value: Any, what: str) -> bool:
+    """Return a flag.
+
+    Raises: BadInput for anything but True and False: a text of "false" would count as true.
+    """
+    if not isinstance(value, bool):
+        raise BadInput(f"{what} is True or False, not {brief(value)}")
+    return value
+
+
 def is_text(value: Any) -> bool:
     """Tell whether a value is text."""
     return isinstance(value, str)

@@ -7,6 +7,7 @@ from datetime import datetime
 from operator import itemgetter
 from typing import Any, NoReturn
 
+from agentdb.engine.asked import spelled
 from agentdb.engine.columns import Bind, Constant
 from agentdb.errors import BadInput
 
@@ -75,7 +76,7 @@ class Filling:
 
     def _refuse(self, given: Mapping[str, Any]) -> NoReturn:
         known = self._places.keys() | self._ignored
-        unknown = ", ".join(sorted(given.keys() - known))
+        unknown = spelled(given.keys() - known)
         raise BadInput(f"{self._name} knows no {unknown}; it takes {', '.join(sorted(known))}")
 
     @staticmethod

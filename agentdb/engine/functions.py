@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import date
 from typing import Any
 
-from sqlalchemy import Boolean, Column, Date, bindparam
+from sqlalchemy import Boolean, Column, Date, Integer, bindparam
 from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.sql.compiler import SQLCompiler
 from sqlalchemy.sql.expression import ColumnElement, FunctionElement
@@ -145,7 +145,9 @@ def _one_of_sqlite(element: one_of, compiler: SQLCompiler, **kw: Any) -> str:
 
 def among(column: Column[Any], name: str) -> ColumnElement[bool]:
     """Return the condition that a column's value is in the list bound as ``name``."""
-    return one_of(column, bindparam(name, type_=ListType(column.type)))
+    # A key: SQLite would compare what is not a number, and PostgreSQL refuse it.
+    kind = WholeType() if isinstance(column.type, Integer) else column.type
+    return one_of(column, bindparam(name, type_=ListType(kind)))
 
 
 class greater_of(FunctionElement[Any]):  # noqa: N801 (a SQL function)

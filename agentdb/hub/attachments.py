@@ -8,8 +8,9 @@ from datetime import datetime, timedelta
 from functools import partial
 from typing import Any, Final, NoReturn
 
+from agentdb.engine.asked import is_number, is_text, whole_number
 from agentdb.engine.connection import Connection
-from agentdb.errors import BadInput, NotFound, SchemaMismatch, Unavailable
+from agentdb.errors import BadInput, NotFound, SchemaMismatch, Unavailable, brief
 from agentdb.hub.filing.folder import Folder, in_thread, key_of, unusable
 from agentdb.hub.filing.incoming import Incoming, Source, received
 from agentdb.hub.filing.keeping import IDENTITY, IN_ROWS, NEXT, kept, unreferred, unused
@@ -94,10 +95,13 @@ class Attachments(Repository[Attachment]):
             "filename": named(filename),
             "media_type": media_type_of(filename, media_type),
             "purpose": _purpose(purpose),
-            "uploaded_by": uploaded_by,
+            "uploaded_by": whole_number(uploaded_by, "uploaded_by"),
             "public_id": secrets.token_urlsafe(16),
         }
-        if file_size is not None and file_size > most_bytes:
+        whole_number(most_bytes, "most_bytes")
+        if file_hash is not None and not is_text(file_hash):
+            raise BadInput(f"a SHA-256 is told as text in hex, not as {type(file_hash).__name__}")
+        if file_size is not None and whole_number(file_size, "file_size") > most_bytes:
             raise BadInput(f"a file of {file_size:,} bytes is larger than {most_bytes:,}; send a smaller one")
         await self._take_folder()
         async with received(self._folder, stream, most_bytes=most_bytes) as incoming:
@@ -209,8 +213,8 @@ class Attachments(Repository[Attachment]):
         """
         if self._in_unit:
             raise BadInput("attachments are collected on the database, not in a unit: files do not come back with rows")
-        if not 0 <= grace_seconds <= 10**9:
-            raise BadInput(f"a grace period is of 0 seconds or more, not {grace_seconds!r}")
+        if not is_number(grace_seconds) or not 0 <= grace_seconds <= 10**9:
+            raise BadInput(f"a grace period is of 0 seconds or more, not {brief(grace_seconds)}")
         await self._take_folder()
         limit = capped(limit, self.most)
         before = self.connection.now() - timedelta(seconds=grace_seconds)
@@ -273,7 +277,7 @@ def _purpose(purpose: AttachmentPurpose | str) -> AttachmentPurpose:
     try:
         return AttachmentPurpose(purpose)
     except ValueError:
-        raise BadInput(f"a file is for {' or '.join(AttachmentPurpose)}, not {purpose!r}") from None
+        raise BadInput(f"a file is for {' or '.join(AttachmentPurpose)}, not {brief(purpose)}") from None
 
 
 def _check(incoming: Incoming, file_hash: str | None, file_size: int | None) -> None:

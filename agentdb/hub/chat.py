@@ -13,7 +13,7 @@ from agentdb.engine.asked import is_text, whole_number, whole_numbers
 from agentdb.engine.connection import Connection
 from agentdb.engine.functions import among
 from agentdb.engine.plan import Plan
-from agentdb.errors import BadInput, NotFound
+from agentdb.errors import BadInput, NotFound, brief
 from agentdb.hub.mailing.letters import ME, Letter, completed, messages, recipients, users
 from agentdb.hub.mailing.lists import CURRENT, TAKES_PART, UNREAD, Window, conversation_plan, kind_of
 from agentdb.hub.mailing.participants import digest_of, ids_of, participants_of
@@ -162,7 +162,7 @@ class Chats(Repository[MailMessage]):
         others = () if with_users is None else whole_numbers(with_users, "with_users")
         key = participants_of([whole_number(user_id, "user_id"), *others]) if participants is None else participants
         if not is_text(key) or not key.isascii():
-            raise BadInput(f"participants is the key of a conversation, such as '3,17', not {key!r:.60}")
+            raise BadInput(f"participants is the key of a conversation, such as '3,17', not {brief(key)}")
         asked = kind_of(kind)
         whose = {"user_id": user_id, "participants_digest": digest_of(key)}
         values: dict[str, Any] = {**whose, "limit": capped(limit, self.most)}

@@ -11,6 +11,7 @@ from sqlalchemy import Table, bindparam, select, update
 
 from agentdb import jsons
 from agentdb.criteria import beyond
+from agentdb.engine.asked import whole_number
 from agentdb.engine.columns import of
 from agentdb.engine.connection import Connection, Script, count, one
 from agentdb.engine.folding import folded
@@ -127,10 +128,8 @@ class Configs:
         Cost: one transaction of one statement, and three more when something changes.
         """
         given = _object(config)
-        now = self.connection.now()
-        return await self.connection.run(
-            partial(_update, user_id, given, changed_by_id or user_id, expected_version, now)
-        )
+        now, changer = self.connection.now(), _changer(user_id, changed_by_id)
+        return await self.connection.run(partial(_update, user_id, given, changer, expected_version, now))
 
     async def revisions(self, user_id: int, *, limit: int = 50, after: str | None = None) -> Page[Revision]:
         """Return what a user's configuration was before each change, newest first.
@@ -153,9 +152,12 @@ class Configs:
 
         Raises: as `update`; NotFound also for a revision of another user.
         """
-        now = self.connection.now()
-        changer = changed_by_id or user_id
+        now, changer = self.connection.now(), _changer(user_id, changed_by_id)
         return await self.connection.run(partial(_restore, user_id, revision_id, changer, expected_version, now))
+
+
+def _changer(user_id: int, changed_by_id: int | None) -> int:
+    return whole_number(user_id if changed_by_id is None else changed_by_id, "changed_by_id")
 
 
 def _restore(user_id: int, revision_id: int, changer: int, expected_version: int | None, now: datetime) -> Script[User]:

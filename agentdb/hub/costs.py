@@ -10,14 +10,25 @@ from typing import Any, Final, NoReturn
 
 from sqlalchemy import Table
 
-from agentdb.engine.asked import moment, request, whole_number
+from agentdb.engine.asked import moment, request, several
 from agentdb.engine.connection import Script
 from agentdb.engine.quantities import billionths
-from agentdb.errors import BadInput, ReadOnly
-from agentdb.hub.ledger.charging import CHARGE, Charged, charge, checked
+from agentdb.errors import BadInput, ReadOnly, brief
+from agentdb.hub.ledger.charging import CHARGE, Charged, charge, checked, tokens
 from agentdb.hub.ledger.correcting import correct, granted
 from agentdb.hub.ledger.folding import fold, foldable
-from agentdb.hub.ledger.sums import COUNTED, FIRST, LAST, By, Scope, edges_of, histogram_plan, sums_plan, total_plan
+from agentdb.hub.ledger.sums import (
+    BYS,
+    COUNTED,
+    FIRST,
+    LAST,
+    By,
+    Scope,
+    edges_of,
+    histogram_plan,
+    sums_plan,
+    total_plan,
+)
 from agentdb.hub.models.spending import Cost, CostSource
 from agentdb.hub.records import Bucket, Spending, SpendingOf
 from agentdb.repository import Repository, capped
@@ -81,7 +92,7 @@ class Costs(Repository[Cost]):
         Raises: as `append`.
         Cost: one transaction of a few statements, however many entries.
         """
-        given = [checked(entry) for entry in entries]
+        given = [checked(entry) for entry in several(entries, "entries")]
         if not given:
             raise BadInput("no cost to append")
         now = self.connection.now()
@@ -107,9 +118,10 @@ class Costs(Repository[Cost]):
             )
         for key, value in values.items():
             if key == "cost":
-                billionths(value)
+                if billionths(value) < 0:
+                    raise BadInput(f"a cost is from $0, not {value}; say what it should have been")
             else:
-                whole_number(value, key)
+                tokens(value, key)
         request(request_id)
         now = self.connection.now()
         return await self.connection.run(lambda: correct(cost_id, values, request_id, now))
@@ -166,8 +178,11 @@ class Costs(Repository[Cost]):
             until: up to before then.
             limit: how many at most.
 
+        Raises: BadInput when more than one of them is asked for, or to sum by anything else.
         Cost: one read of the window's rows.
         """
+        if by not in BYS:
+            raise BadInput(f"spending is summed by one of {', '.join(BYS)}, not by {brief(by)}")
         scope, value = _scope(user_id=user_id, led_by=led_by)
         values = {"since": since, "until": until, "limit": capped(limit, self.most), **value}
         return await self.connection.fetch_all(sums_plan(by, scope), values)

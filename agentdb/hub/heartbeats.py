@@ -17,6 +17,7 @@ from agentdb.engine.plan import Plan
 from agentdb.engine.quantities import WholeType
 from agentdb.engine.spelling import ListType, TextType
 from agentdb.engine.statements import given_arrays, insert_into
+from agentdb.errors import BadInput
 from agentdb.hub.models.machines import Host, RunSession, UserNotification
 from agentdb.supervisor.models import User
 
@@ -191,9 +192,11 @@ class Heartbeats:
         Args: alive: the ids of run sessions by the id of the host that tells of them; a session told of by two hosts
             is the last one's.
 
-        Raises: BadInput for what is not an id.
+        Raises: BadInput for what is no object, or not an id.
         Cost: one transaction of two statements, however many hosts and sessions (on SQLite one hop).
         """
+        if not isinstance(alive, Mapping):
+            raise BadInput(f"a heartbeat is an object of sessions by host, not {type(alive).__name__}")
         hosts = sorted(whole_numbers(alive, "a host's id"))
         told = {
             session: host for host, sessions in alive.items() for session in whole_numbers(sessions, "a session's id")

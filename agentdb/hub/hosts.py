@@ -12,11 +12,11 @@ from typing import Any, Final
 from sqlalchemy import Select, Table, bindparam, func, select, update
 
 from agentdb.criteria import beyond, delete_plan
-from agentdb.engine.asked import is_text
+from agentdb.engine.asked import is_text, members
 from agentdb.engine.columns import of
 from agentdb.engine.connection import Script, count, every
 from agentdb.engine.plan import Plan
-from agentdb.errors import BadInput, NotFound
+from agentdb.errors import BadInput, NotFound, brief
 from agentdb.hub.assignments import Assignments
 from agentdb.hub.models.machines import Host, HostType, RunSession, UserHost
 from agentdb.hub.registering import register, supervise
@@ -116,13 +116,15 @@ class Hosts(Assignments):
             five more, and one more for each factor of 16 in how many have that name.
         """
         _check(name)
-        kind = HostType(host_type) if host_type in set(HostType) else None
+        kind = HostType(host_type) if host_type in tuple(HostType) else None
         if kind is None:
-            raise BadInput(f"a host's type is one of {', '.join(HostType)}, not {host_type!r}")
+            raise BadInput(f"a host's type is one of {', '.join(HostType)}, not {brief(host_type)}")
+        if machine_id is not None and not is_text(machine_id):
+            raise BadInput(f"a machine's id is text, not {type(machine_id).__name__}")
         seen = {
             "last_ip": ip,
             "last_version": version,
-            "environment": None if environment is None else dict(environment),
+            "environment": None if environment is None else members(environment, "environment"),
             "last_active": self.connection.now(),
         }
         if machine_id is None and kind is HostType.supervisor:
@@ -197,7 +199,7 @@ class Hosts(Assignments):
 
 def _check(name: str) -> None:
     if not is_text(name) or not _NAME(name):
-        raise BadInput(f"a host's name has 1 to 64 letters, digits, '_' and '-', not {name!r}")
+        raise BadInput(f"a host's name has 1 to 64 letters, digits, '_' and '-', not {brief(name)}")
 
 
 def _remove(host_id: int) -> Script[bool]:

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from agentdb.engine.asked import flag, whole_number, whole_numbers
 from agentdb.engine.plan import Plan
 from agentdb.errors import NotFound
 from agentdb.hub.mailing.letters import ADDRESSEES, Addressee, Letter, completed, messages
@@ -96,7 +97,7 @@ class Inbox(Repository[MailMessage]):
         after: str | None = None,
     ) -> Page[Letter]:
         """Return what a user and exactly these others sent to each other, newest first; as `received`."""
-        digest = digest_of(participants_of([user_id, *others]))
+        digest = digest_of(participants_of([whole_number(user_id, "user_id"), *whole_numbers(others, "others")]))
         whom = {"participants_digest": digest}
         return await self._page(Box.among_them, user_id, whom, kind=kind, archived=archived, limit=limit, after=after)
 
@@ -112,6 +113,7 @@ class Inbox(Repository[MailMessage]):
         after: str | None,
     ) -> Page[Letter]:
         asked = None if kind is None else kind_of(kind)
+        flag(archived, "archived")
         listing = f"mail.{box.name}:{asked}:{archived}:{values.get('participants_digest')}"
         plan = page_plan(box, asked, archived, after is not None)
         return await self._read(plan, listing, user_id, values, limit, after)
@@ -158,6 +160,8 @@ class Inbox(Repository[MailMessage]):
         Cost: three reads; the first looks through the user's messages from the newest, until the page is full.
         """
         pattern = pattern_of(terms)
+        flag(subject_only, "subject_only")
+        flag(include_archived, "include_archived")
         listing = f"mail.search:{subject_only}:{include_archived}:{pattern}"
         plan = search_plan(subject_only, include_archived, after is not None)
         return await self._read(plan, listing, user_id, {"pattern": pattern}, limit, after)

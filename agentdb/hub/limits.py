@@ -6,8 +6,9 @@ from collections.abc import Iterable, Mapping
 from decimal import Decimal
 from typing import Any, Final, NoReturn
 
+from agentdb.engine.asked import whole_number
 from agentdb.engine.quantities import billionths
-from agentdb.errors import BadInput, NotFound
+from agentdb.errors import BadInput, NotFound, brief
 from agentdb.hub.ledger.applied import Counted
 from agentdb.hub.ledger.limiting import OF, RESET, STANDING, Suspension, evaluate, set_limit
 from agentdb.hub.ledger.standing import Standing, standing_of
@@ -103,7 +104,7 @@ class Limits(Repository[SpendLimit]):
         Cost: one read.
         """
         now = self.connection.now()
-        rows = await self.connection.fetch_all(STANDING, {"users": [user_id], "limits": []})
+        rows = await self.connection.fetch_all(STANDING, {"users": [whole_number(user_id, "user_id")], "limits": []})
         limits = Counted(rows, now).binding(user_id)
         limits.sort(key=lambda limit: (limit.user_id is None, limit.user_id != user_id, limit.id))
         return [standing_of(limit) for limit in limits]
@@ -149,7 +150,7 @@ _INSTEAD: Final = (
 
 def _whose(user_id: int | None, covers: LimitCovers | str) -> tuple[str, dict[str, Any]]:
     if covers not in tuple(LimitCovers):
-        raise BadInput(f"a limit covers self or tree, not {covers!r}")
+        raise BadInput(f"a limit covers self or tree, not {brief(covers)}")
     if user_id is None:
         if covers != LimitCovers.self:
             raise BadInput("the installation's limit covers everybody: there is no other")
@@ -161,4 +162,4 @@ def _period(period: LimitPeriod | str) -> LimitPeriod:
     try:
         return LimitPeriod(period)
     except ValueError:
-        raise BadInput(f"a limit's period is one of {', '.join(LimitPeriod)}, not {period!r}") from None
+        raise BadInput(f"a limit's period is one of {', '.join(LimitPeriod)}, not {brief(period)}") from None

@@ -8,6 +8,7 @@ from typing import Any, Final, NoReturn
 
 from sqlalchemy import bindparam, select
 
+from agentdb.engine.asked import fields, several, whole_number
 from agentdb.engine.connection import Connection
 from agentdb.engine.plan import Plan
 from agentdb.errors import BadInput, MissingReference
@@ -58,9 +59,9 @@ class Logs(Repository[ContextLog]):
             file that was uploaded for mail.
         Cost: one statement (on SQLite, and with attachments, one transaction).
         """
-        run_session_id, host_id = (session.id, session.host_id) if isinstance(session, RunSession) else (session, None)
+        run_session_id, host_id = _id(session), session.host_id if isinstance(session, RunSession) else None
         now = self.connection.now()
-        given = [self._entry(entry, host_id, now) for entry in entries]
+        given = [self._entry(entry, host_id, now) for entry in several(entries, "entries")]
         if not given:
             raise BadInput("no entry to append")
         messages = await self._redact(entry["message"] for entry in given)
@@ -82,11 +83,11 @@ class Logs(Repository[ContextLog]):
 
     @staticmethod
     def _entry(entry: Mapping[str, Any], host_id: int | None, now: datetime) -> dict[str, Any]:
-        unknown = ", ".join(sorted(set(entry) - FIELDS))
-        if unknown:
-            raise BadInput(f"a log entry has no {unknown}; it has {', '.join(sorted(FIELDS))}")
+        fields(entry, FIELDS, "a log entry")
         if not isinstance(entry.get("message"), str):
             raise BadInput("a log entry needs a message, which is text")
+        if entry.get("attachment_id") is not None:
+            whole_number(entry["attachment_id"], "an attachment's id")
         return {"host_id": host_id, "created_at": now, **entry}
 
     async def after(self, session: RunSession | int, log_id: int, *, limit: int = 100) -> list[ContextLog]:
@@ -168,4 +169,4 @@ def _trail(session: RunSession | int | None) -> Trail[ContextLog]:
 
 
 def _id(session: RunSession | int) -> int:
-    return session.id if isinstance(session, RunSession) else session
+    return session.id if isinstance(session, RunSession) else whole_number(session, "a session's id")

@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+from agentdb.engine.asked import is_text, several, whole_number, whole_numbers
 from agentdb.engine.connection import Connection
+from agentdb.errors import BadInput
 from agentdb.hub.chat import Chats
 from agentdb.hub.inbox import Inbox
 from agentdb.hub.mailing.lists import kind_of, to_wake_plan
@@ -67,9 +69,11 @@ class Mail(Inbox, Chats):
         Cost: one transaction of six statements, eight with attachments. Messages to the same user are committed in the
             order of their ids.
         """
+        if not is_text(body):
+            raise BadInput(f"a message needs a body, which is text, not {type(body).__name__}")
         redacted = await self._redact((subject, body))
         draft = Draft(
-            sender_id=from_user_id,
+            sender_id=whole_number(from_user_id, "from_user_id"),
             addressed=addressed(to, cc, bcc),
             subject=redacted[0],
             body=redacted[1],
@@ -89,7 +93,7 @@ class Mail(Inbox, Chats):
 
         Cost: one statement.
         """
-        values = {"user_id": user_id, "ids": list(ids), "now": self.connection.now()}
+        values = {"user_id": user_id, "ids": whole_numbers(ids, "ids"), "now": self.connection.now()}
         return sorted(await self.connection.fetch_all(READ, values))
 
     async def archive(self, user_id: int, ids: Iterable[int]) -> list[int]:
@@ -111,7 +115,7 @@ class Mail(Inbox, Chats):
         return await self._put(user_id, ids, away=False)
 
     async def _put(self, user_id: int, ids: Iterable[int], *, away: bool) -> list[int]:
-        these = list(ids)
+        these = whole_numbers(ids, "ids")
         now = self.connection.now()
         return await self.connection.run(lambda: put_away(user_id, these, now, away=away))
 
@@ -120,7 +124,7 @@ class Mail(Inbox, Chats):
 
         Cost: one statement.
         """
-        values = {"user_id": user_id, "kind": kind, "now": self.connection.now()}
+        values = {"user_id": user_id, "kind": kind_of(kind), "now": self.connection.now()}
         return await self.connection.execute(ARCHIVE_ALL, values)
 
     async def to_wake(self, *, kind: UserKind | str | None = None, after: int = 0, limit: int = 100) -> list[int]:
@@ -146,7 +150,9 @@ class Mail(Inbox, Chats):
 
     async def add_many(self, rows: Iterable[Mapping[str, Any]]) -> int:
         """Add messages in bulk, by columns, all or none, and return how many."""
-        return await super().add_many([folded_with(row) for row in rows])
+        return await super().add_many(
+            [folded_with(row) if isinstance(row, Mapping) else row for row in several(rows, "rows")]
+        )
 
     async def update(self, *key: Any, expected_version: int | None = None, **changes: Any) -> MailMessage:
         """Change columns of a message, and return the message."""

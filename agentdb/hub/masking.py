@@ -13,10 +13,11 @@ from typing import Final, Self, TypeAlias
 
 from sqlalchemy import select, true
 
+from agentdb.engine.asked import several
 from agentdb.engine.connection import Connection
 from agentdb.engine.plan import Plan
 from agentdb.engine.scoping.beyond import beyond_tenant
-from agentdb.errors import BadInput, DecryptionFailed, MissingReference
+from agentdb.errors import BadInput, DecryptionFailed, MissingReference, brief
 from agentdb.hub.models.settings import Variable
 from agentdb.hub.redaction import Redactor, Registered
 from agentdb.keyring import Keyring
@@ -142,7 +143,7 @@ class Redaction:
 
         Raises: BadInput for what is not text.
         """
-        given = list(texts)
+        given = list(several(texts, "texts"))
         for text in given:
             if text is not None and not isinstance(text, str):
                 raise BadInput(f"text is a str, not {type(text).__name__}")
@@ -154,7 +155,7 @@ class Redaction:
     def register(self, user_id: int, plaintext: str) -> None:
         """Mask a runtime key that was issued to a user, in this process; keys before it stay masked.
 
-        Raises: MissingReference within another user's scope.
+        Raises: BadInput for what is not text; MissingReference within another user's scope.
         """
         self._check(user_id)
         self._secrets.registered.register(user_id, plaintext)
@@ -162,7 +163,7 @@ class Redaction:
     def forget(self, user_id: int) -> None:
         """Mask the runtime keys of a user no more: they were revoked.
 
-        Raises: MissingReference within another user's scope.
+        Raises: BadInput for what is no id; MissingReference within another user's scope.
         """
         self._check(user_id)
         self._secrets.registered.forget(user_id)
@@ -173,7 +174,7 @@ class Redaction:
 
     def _check(self, user_id: int) -> None:
         if self._tenant is not None and user_id != self._tenant:
-            raise MissingReference(f"redaction: there is no user {user_id!r}", constraint="scope")
+            raise MissingReference(f"redaction: there is no user {brief(user_id)}", constraint="scope")
 
 
 def opened(keyring: Keyring, variable: Variable) -> str:

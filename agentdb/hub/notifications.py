@@ -7,6 +7,7 @@ from typing import Final
 
 from sqlalchemy import Table, select
 
+from agentdb.engine.asked import whole_number, whole_numbers
 from agentdb.engine.columns import of
 from agentdb.engine.functions import among, writing_transaction
 from agentdb.engine.plan import Plan
@@ -57,7 +58,9 @@ class Notifications(Repository[UserNotification]):
 
     async def of(self, user_ids: Iterable[int]) -> list[UserNotification]:
         """Return what is newest for these users, by user; who has nothing yet is left out."""
-        return await self.connection.fetch_all(_OF, {"user_ids": list(user_ids), "limit": self.most})
+        return await self.connection.fetch_all(
+            _OF, {"user_ids": whole_numbers(user_ids, "user_ids"), "limit": self.most}
+        )
 
     async def changed(self, *, after: str | None = None, limit: int = 100) -> list[Change[UserNotification]]:
         """Return the users for whom something has changed, in the order of the changes, each once and as it is now.
@@ -91,4 +94,6 @@ class Notifications(Repository[UserNotification]):
 
         Raises: MissingReference when there is no such user.
         """
-        await self.connection.execute(_TOUCH, {"user_id": user_id, "now": self.connection.now()})
+        await self.connection.execute(
+            _TOUCH, {"user_id": whole_number(user_id, "user_id"), "now": self.connection.now()}
+        )

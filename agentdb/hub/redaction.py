@@ -11,6 +11,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Final
 
+from agentdb.engine.asked import is_text, whole_number
+from agentdb.errors import BadInput
 from agentdb.hub.matching import SHORTEST, Words
 
 MASKED: Final = "[REDACTED]"
@@ -34,13 +36,21 @@ class Registered:
         self.changes = 0
 
     def register(self, user_id: int, plaintext: str) -> None:
-        """Add a key of a user; keys before it stay."""
-        self._of.setdefault(user_id, set()).add(plaintext)
+        """Add a key of a user; keys before it stay.
+
+        Raises: BadInput for what is no id, or not text: nothing could be masked any more.
+        """
+        if not is_text(plaintext):
+            raise BadInput(f"a runtime key is text, not {type(plaintext).__name__}")
+        self._of.setdefault(whole_number(user_id, "user_id"), set()).add(plaintext)
         self.changes += 1
 
     def forget(self, user_id: int) -> None:
-        """Drop all keys of a user."""
-        if self._of.pop(user_id, None) is not None:
+        """Drop all keys of a user.
+
+        Raises: BadInput for what is no id.
+        """
+        if self._of.pop(whole_number(user_id, "user_id"), None) is not None:
             self.changes += 1
 
     def labels(self) -> Iterator[tuple[str, str]]:
@@ -95,8 +105,11 @@ class Redactor:
         Secrets that overlap are masked together, under the name of the longest. Where what stands in a secret's place
         makes another secret, a single character that is in none takes its place.
 
+        Raises: BadInput for what is not text.
         Cost: 10 to 30 milliseconds for a million characters, ten times that where it is full of secrets' beginnings.
         """
+        if text is not None and not is_text(text):
+            raise BadInput(f"text is a str, not {type(text).__name__}")
         if not text:
             return ""
         learned = self._learn()

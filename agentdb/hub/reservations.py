@@ -7,9 +7,9 @@ from datetime import timedelta
 from decimal import Decimal
 from typing import Any, Final, NoReturn
 
-from agentdb.engine.asked import request, whole_number
+from agentdb.engine.asked import is_number, request, whole_number
 from agentdb.engine.quantities import billionths
-from agentdb.errors import BadInput, BudgetExceeded
+from agentdb.errors import BadInput, BudgetExceeded, brief
 from agentdb.hub.ledger.charging import checked
 from agentdb.hub.ledger.reserving import RESERVE, Wish
 from agentdb.hub.ledger.settling import SETTLE, Bill, Settlement, expire, release
@@ -48,8 +48,8 @@ class Reservations(Repository[CostReservation]):
         whole_number(user_id, "user_id")
         if billionths(amount) < 0:
             raise BadInput(f"an amount to reserve is in dollars from 0, not {amount!r}")
-        if not 0 < ttl_seconds <= LONGEST_SECONDS:
-            raise BadInput(f"a reservation lives for up to {LONGEST_SECONDS} seconds, not {ttl_seconds!r}")
+        if not is_number(ttl_seconds) or not 0 < ttl_seconds <= LONGEST_SECONDS:
+            raise BadInput(f"a reservation lives for up to {LONGEST_SECONDS} seconds, not {brief(ttl_seconds)}")
         expires_at = self.connection.now() + timedelta(seconds=ttl_seconds)
         wish = Wish(user_id, Decimal(amount), request(request_id), expires_at)
         try:

@@ -9,6 +9,7 @@ from typing import Any, Final
 from sqlalchemy import Column, Table, bindparam, func, select
 
 from agentdb.criteria import beyond
+from agentdb.engine.asked import whole_number
 from agentdb.engine.columns import of
 from agentdb.engine.connection import Script, one
 from agentdb.engine.plan import Plan
@@ -102,7 +103,7 @@ class Runs(Repository[RunSession]):
         Raises: NotFound when there is no such run; BadInput for a positive subagent.
         Cost: one transaction of three statements; sessions of one run are numbered one after another.
         """
-        if subagent_id > 0:
+        if whole_number(subagent_id, "subagent_id") > 0:
             raise BadInput(f"a subagent's number is negative, not {subagent_id}; 0 is the main agent")
         now = self.connection.now()
         return await self.connection.run(lambda: _next_session(run_id, subagent_id, model_name, host_id, now))
@@ -122,7 +123,7 @@ class Runs(Repository[RunSession]):
             subagent already; BadInput for a number that is not negative. Then nothing is written.
         Cost: one transaction of four statements.
         """
-        if subagent_id >= 0:
+        if whole_number(subagent_id, "subagent_id") >= 0:
             raise BadInput(f"a subagent's number is negative, not {subagent_id}; 0 is the main agent")
         run_id = parent.run_id if isinstance(parent, RunSession) else parent
         now = self.connection.now()
@@ -183,7 +184,7 @@ class Runs(Repository[RunSession]):
 
     async def newest(self, *, user_id: int, limit: int = 50, after: str | None = None) -> Page[RunSession]:
         """Return a user's sessions, as `list`."""
-        return await self.list(user_id=user_id, limit=limit, after=after)
+        return await self.list(user_id=whole_number(user_id, "user_id"), limit=limit, after=after)
 
     async def _listed(self, asked: dict[str, Any], limit: int, after: str | None) -> Page[RunSession]:
         limit = capped(limit, self.most)

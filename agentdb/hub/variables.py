@@ -9,6 +9,7 @@ from typing import Any, Final
 from sqlalchemy import Select, Table, bindparam, case, delete, select, true, update
 
 from agentdb.criteria import beyond
+from agentdb.engine.asked import flag, texts
 from agentdb.engine.columns import bound_columns, of
 from agentdb.engine.connection import Connection, Script, count
 from agentdb.engine.functions import among
@@ -160,6 +161,7 @@ class Variables:
         Raises: NotFound; DecryptionFailed when it is to be revealed and its key is not configured.
         Cost: one read by the primary key.
         """
+        flag(reveal, "reveal")
         stored = await self.connection.fetch_one(_GET, {"key": key})
         if stored is None:
             raise NotFound(f"there is no variable {key!r}")
@@ -192,6 +194,7 @@ class Variables:
         Raises: DecryptionFailed, when they are to be revealed.
         Cost: one read by the primary key.
         """
+        flag(reveal, "reveal")
         limit = capped(limit, self.most)
         values: dict[str, Any] = {"limit": limit + 1}
         if after is not None:
@@ -218,7 +221,8 @@ class Variables:
         Raises: DecryptionFailed, when they are to be revealed.
         Cost: one read by the primary key; none for no names.
         """
-        wanted = list(dict.fromkeys(names))
+        flag(reveal, "reveal")
+        wanted = list(dict.fromkeys(texts(names, "names")))
         if not wanted:
             return {}
         rows = {row.key: row for row in await self.connection.fetch_all(_NAMED, {"names": wanted})}
@@ -248,11 +252,11 @@ class Variables:
     async def _write(
         self, plan: Plan[Variable], key: str, value: str, export_to_shell: bool, *, sensitive: bool, by: int | None
     ) -> Variable:
+        _KEY(key)
         if not key:
             raise BadInput("a variable's key is not empty")
         if key in RESERVED:
             raise BadInput(f"{key} is reserved: each agent has its own; choose another key")
-        _KEY(key)
         _VALUE(value)  # a sealed one is held to the same
         keyring = self.connection.keyring
         seals = sensitive and keyring.ready

@@ -117,14 +117,14 @@ async def test_what_goes_in_comes_out_equal(
     values = {"config": config, "title": text, "email_verified_at": moment}
 
     changed = await db.supervisor.users.update(user[0].id, **values)
-    cost = await db.hub.costs.append(source="chat", model="m", cost=dollars(number), input_tokens=number)
+    cost = await db.hub.costs.append(source="chat", model="m", cost=dollars(number), quantity=number)
     read = await db.supervisor.users.get(user[0].id)
 
     for row in (changed, read):
         assert (row.config, row.title, row.email_verified_at) == (config, text, moment.astimezone(UTC))
         assert row.email_verified_at is not None
         assert row.email_verified_at.tzinfo is UTC
-    assert (cost.cost, cost.input_tokens) == (dollars(number), number)
+    assert (cost.cost, cost.quantity) == (dollars(number), number)
 
 
 FLOATS: list[float] = [0.1, 1.0, -0.0, 5e-324, 2.0**53, 1e16, 1e23, 1.7976931348623157e308, 1234567890123456768.0]

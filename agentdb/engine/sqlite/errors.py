@@ -71,6 +71,8 @@ def translate(  # noqa: PLR0911 (one return for each kind of error)
                 return told
         if isinstance(error, sqlite3.InterfaceError | sqlite3.ProgrammingError):
             return BadInput(f"{plan.name if plan else 'statement'}: a value does not fit its column")
+        if str(error) == "integer overflow":
+            return BadInput(f"{plan.name if plan else 'statement'}: a sum does not fit 64 bits")
         return SchemaMismatch(
             f"{plan.name if plan else 'statement'}: the schema is not what the code expects; run `agentdb migrate`"
         )

@@ -7,6 +7,7 @@ import re
 import unicodedata
 from typing import Final
 
+from agentdb.engine.asked import is_text
 from agentdb.errors import BadInput
 
 LONGEST: Final = 255
@@ -41,6 +42,6 @@ def media_type_of(filename: str, media_type: str | None) -> str:
     if media_type is None:
         guessed, packing = _TYPES.guess_type(re.sub("[/:]", "_", filename))  # not read as a URL
         return (guessed or UNKNOWN) if packing is None else _PACKED.get(packing, UNKNOWN)
-    if len(media_type) > LONGEST or not _MEDIA_TYPE.fullmatch(media_type):
+    if not is_text(media_type) or len(media_type) > LONGEST or not _MEDIA_TYPE.fullmatch(media_type):
         raise BadInput("a media type is written as type/subtype, such as application/pdf")
     return media_type

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO, Final
 
-from agentdb.errors import BadInput, DatabaseCorrupt, NotFound
+from agentdb.errors import BadInput, DatabaseCorrupt, NotFound, brief
 from agentdb.hub.filing.folder import in_thread
 
 CHUNK: Final = 1 << 18
@@ -58,7 +58,7 @@ class OpenFile:
         Raises: NotFound when the file is gone; DatabaseCorrupt when it is not what was uploaded; Unavailable.
         """
         if type(size) is not int or size < 1:
-            raise BadInput(f"the size of a piece is a whole number from 1, not {size!r}")
+            raise BadInput(f"the size of a piece is a whole number from 1, not {brief(size)}")
         file = await in_thread(self._open)
         try:
             digest, left = hashlib.sha256(), self.size

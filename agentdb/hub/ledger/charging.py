@@ -14,15 +14,16 @@ from typing import Any, Final
 
 from sqlalchemy import Table, bindparam, select, update
 
-from agentdb.engine.asked import request, whole_number
+from agentdb.engine.asked import fields, request, whole_number
 from agentdb.engine.columns import bound_columns, of
 from agentdb.engine.connection import Script, Shared, each, every
 from agentdb.engine.functions import among
 from agentdb.engine.plan import Plan, Together
 from agentdb.engine.quantities import MomentType, MoneyType, WholeType
 from agentdb.engine.statements import given_arrays, insert_once, insert_one
-from agentdb.errors import AgentDBError, BadInput, Conflict
+from agentdb.errors import AgentDBError, BadInput, Conflict, brief
 from agentdb.hub.ledger.applied import Applied, locked
+from agentdb.hub.ledger.sums import COUNTED
 from agentdb.hub.models.machines import RunSession
 from agentdb.hub.models.spending import Cost
 
@@ -31,6 +32,8 @@ _sessions: Final[Table] = RunSession.__table__  # type: ignore[assignment]
 
 Entry = Mapping[str, Any]
 _FIELDS: Final = frozenset(column.key for column in bound_columns(_costs)) - {"created_at", "corrects_id"}
+_TOKENS: Final = tuple(key for key in COUNTED if key != "cost")
+_MOST: Final = 10**12  # millions of such entries have a sum of 64 bits
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,16 +83,27 @@ def checked(entry: Entry) -> Entry:
 
     Raises: BadInput naming what it lacks, or what no cost has.
     """
-    unknown = ", ".join(sorted(set(entry) - _FIELDS))
-    if unknown:
-        raise BadInput(f"a cost has no {unknown}; it has {', '.join(sorted(_FIELDS))}")
+    fields(entry, _FIELDS, "a cost")
     for required in ("source", "model", "cost"):
         if entry.get(required) is None:
             raise BadInput(f"a cost needs its {required}")
     request(entry.get("request_id"))
     if entry.get("user_id") is not None:
         whole_number(entry["user_id"], "user_id")
+    for key in _TOKENS:
+        if key in entry:
+            tokens(entry[key], key)
     return entry
+
+
+def tokens(value: Any, key: str) -> int:
+    """Return a count of tokens: one so large that sums cannot be told any more would stay in the ledger for good.
+
+    Raises: BadInput for anything else.
+    """
+    if type(value) is not int or not 0 <= value <= _MOST:
+        raise BadInput(f"costs.{key} is a whole number from 0 to {_MOST:,}, not {brief(value)}")
+    return value
 
 
 def charge(

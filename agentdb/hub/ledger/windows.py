@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Final
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
-from agentdb.errors import BadInput
+from agentdb.errors import BadInput, brief
 from agentdb.hub.models.spending import LimitPeriod
 
 FIRST: Final = datetime(1970, 1, 1, tzinfo=UTC)
@@ -23,7 +23,7 @@ def zone(name: str) -> ZoneInfo:
     try:
         return ZoneInfo(name)
     except (ZoneInfoNotFoundError, ValueError, OSError, TypeError):
-        raise BadInput(f"there is no time zone {name!r}; write one such as 'Europe/Berlin', or 'UTC'") from None
+        raise BadInput(f"there is no time zone {brief(name)}; write one such as 'Europe/Berlin', or 'UTC'") from None
 
 
 def window(period: LimitPeriod, every: int, timezone: str, at: datetime) -> tuple[datetime, datetime | None]:
@@ -38,7 +38,7 @@ def window(period: LimitPeriod, every: int, timezone: str, at: datetime) -> tupl
     """
     local = zone(timezone)
     if type(every) is not int or not 1 <= every <= MOST:
-        raise BadInput(f"a window has 1 to {MOST} of its period, not {every!r}")
+        raise BadInput(f"a window has 1 to {MOST} of its period, not {brief(every)}")
     if period is LimitPeriod.none:
         return FIRST, None
     start, end = _cut(period, every, at.astimezone(local).replace(tzinfo=None))

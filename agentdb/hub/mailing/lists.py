@@ -17,7 +17,7 @@ from agentdb.engine.folding import ESCAPE, containing
 from agentdb.engine.plan import Plan
 from agentdb.engine.quantities import WholeType
 from agentdb.engine.spelling import TextType
-from agentdb.errors import BadInput
+from agentdb.errors import BadInput, brief
 from agentdb.hub.mailing.letters import ME, RECEIVED, Letter, letter_columns, letters_from, messages, recipients, users
 from agentdb.hub.models.mail import MailKind
 from agentdb.supervisor.models import UserStatus
@@ -65,7 +65,7 @@ def kind_of(kind: MailKind | str) -> MailKind:
     try:
         return MailKind(kind)
     except ValueError:
-        raise BadInput(f"{kind!r} is not a kind of message; there are {', '.join(MailKind)}") from None
+        raise BadInput(f"{brief(kind)} is not a kind of message; there are {', '.join(MailKind)}") from None
 
 
 def _ranges(

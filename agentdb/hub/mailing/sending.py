@@ -154,9 +154,9 @@ def addressed(to: Iterable[int], cc: Iterable[int], bcc: Iterable[int]) -> list[
     Raises: BadInput for nobody, somebody twice, or too many.
     """
     named = [
-        *((user_id, RecipientType.to) for user_id in to),
-        *((user_id, RecipientType.cc) for user_id in cc),
-        *((user_id, RecipientType.bcc) for user_id in bcc),
+        *((user_id, RecipientType.to) for user_id in whole_numbers(to, "to")),
+        *((user_id, RecipientType.cc) for user_id in whole_numbers(cc, "cc")),
+        *((user_id, RecipientType.bcc) for user_id in whole_numbers(bcc, "bcc")),
     ]
     if not named:
         raise BadInput("nobody to send to; name a user in to, cc or bcc")
@@ -171,13 +171,12 @@ def enclosed(attachment_ids: Iterable[int]) -> list[int]:
 
     Raises: BadInput for a file that is named twice.
     """
-    ids = list(attachment_ids)
+    ids = whole_numbers(attachment_ids, "attachment_ids")
     _refuse_repeated("attachment", ids)
     return ids
 
 
 def _refuse_repeated(what: str, ids: Iterable[int]) -> None:
-    ids = whole_numbers(ids, f"the ids of {what}s")
     repeated = sorted(one_id for one_id, times in Counter(ids).items() if times > 1)
     if repeated:
         raise BadInput(f"{what} {_told(repeated)} named more than once; name each once, in one of the lists")

@@ -44,7 +44,7 @@ CALLS: dict[str, dict[str, Call]] = {
     "costs": {
         "append": Call(lambda at, p: at.append(**spent(p, run_session_id=p.session.id))),
         "append_many": Call(lambda at, p: at.append_many([spent(p)])),
-        "correct": Call(lambda at, p: at.correct(p.cost.id, cost=Decimal("-0.1"))),
+        "correct": Call(lambda at, p: at.correct(p.cost.id, cost=Decimal("0.1"))),
         "fold": unseen(lambda at, _: at.fold(before=NOW + timedelta(days=2)), BadInput),
         "foldable": Call(lambda at, _: at.foldable(before=NOW + timedelta(days=2)), of_nobody=True),
         "histogram": Call(
