@@ -9,6 +9,7 @@ from typing import Any, Final
 from sqlalchemy import Insert, func, insert, select
 
 from agentdb.base import Entity
+from agentdb.engine.asked import is_text, members, whole_number
 from agentdb.engine.columns import of
 from agentdb.engine.connection import Script, count
 from agentdb.engine.plan import Plan
@@ -73,8 +74,16 @@ def entry_of(
         "otherwise": SYSTEM if actor_id is None else UNKNOWN,
         "action": action,
         "entity": entity,
-        "entity_id": None if entity_id is None else str(entity_id),
-        "detail": dict(detail or {}),
+        "entity_id": None if entity_id is None else spelled(entity_id),
+        "detail": members(detail, "detail"),
         "ip_address": ip_address,
         "correlation_id": correlation_id,
     }
+
+
+def spelled(entity_id: int | str) -> str:
+    """Return what a row is called in the log.
+
+    Raises: BadInput for what is neither text nor a whole number.
+    """
+    return entity_id if is_text(entity_id) else str(whole_number(entity_id, "entity_id"))  # type: ignore[return-value]

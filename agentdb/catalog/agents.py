@@ -12,7 +12,7 @@ from sqlalchemy import Table, bindparam, select, union_all
 from agentdb.catalog import toolsets
 from agentdb.catalog.models import Agent, Tool
 from agentdb.criteria import beyond
-from agentdb.engine.asked import is_text
+from agentdb.engine.asked import is_text, whole_number
 from agentdb.engine.columns import of
 from agentdb.engine.plan import Plan
 from agentdb.engine.statements import insert_unless_there
@@ -52,8 +52,12 @@ def _visible_plan(*, after: bool) -> Plan[Agent]:
 def identity_of(name: str, user_id: int | None = None) -> UUID:
     """Return the uuid of the agent that `Agents.get_or_create` makes for an owner under a name.
 
-    Raises: BadInput for a name that is no text.
+    Raises: BadInput for a name that is no text, or a user who is no number.
     """
+    if not is_text(name):
+        raise BadInput(f"an agent's name is text, not {type(name).__name__}")
+    if user_id is not None:
+        whole_number(user_id, "user_id")
     try:
         return uuid5(NAMED, f"{'' if user_id is None else user_id}:{name}")
     except UnicodeEncodeError:
@@ -81,9 +85,7 @@ class Agents(Repository[Agent]):
         Raises: BadInput; MissingReference for an unknown user, prompt or model, and for unknown tools, all named.
         Cost: one transaction of one to five statements.
         """
-        if not is_text(name) or not name.strip():
-            raise BadInput("an agent's name is text that is not empty")
-        values = {"name": name, "user_id": user_id, **details}
+        values = {"name": _filled(name), "user_id": user_id, **details}
         return await self.connection.run(partial(toolsets.created, values, toolsets.named(tools)))
 
     async def get_or_create(self, name: str, *, user_id: int | None = None, **details: Any) -> tuple[Agent, bool]:
@@ -100,7 +102,7 @@ class Agents(Repository[Agent]):
         Raises: BadInput; MissingReference for an unknown user, prompt or model.
         Cost: one read when it is there, and one insert when it is new.
         """
-        identity = identity_of(name, user_id)
+        identity = identity_of(_filled(name), user_id)
         agent = await self._by_uuid(identity)
         if agent is not None:
             return agent, False
@@ -131,7 +133,7 @@ class Agents(Repository[Agent]):
         """
         limit = capped(limit, self.most)
         values: dict[str, Any] = {"user_id": user_id, "limit": limit + 1}
-        listing = f"agents.visible_to:{user_id}"
+        listing = f"agents.visible_to:{whole_number(user_id, 'user_id')}"
         if after is not None:
             (values["after_0"],) = values_of(listing, after, [_agents.c.id])
         rows = await self.connection.fetch_all(_visible_plan(after=after is not None), values)
@@ -169,3 +171,9 @@ class Agents(Repository[Agent]):
 
     async def _by_uuid(self, uuid: UUID) -> Agent | None:
         return await self.connection.fetch_one(_BY_UUID, {"uuid": uuid})
+
+
+def _filled(name: str) -> str:
+    if not is_text(name) or not name.strip():
+        raise BadInput("an agent's name is text that is not empty")
+    return name

@@ -12,6 +12,7 @@ from agentdb.auditing import recorded
 from agentdb.catalog.models import Agent, Tool, UserAgent, UserTool
 from agentdb.catalog.records import AgentOfUser, ToolOfUser
 from agentdb.criteria import beyond
+from agentdb.engine.asked import whole_number
 from agentdb.engine.columns import of
 from agentdb.engine.connection import Connection, Script, every, one
 from agentdb.engine.functions import among
@@ -184,7 +185,7 @@ class UserTools:
 
 async def _page(connection: Connection, model: type[G], user_id: int, limit: int, after: str | None) -> Page[G]:
     table: Table = model.__table__  # type: ignore[assignment]
-    listing = f"{table.name}.list:{user_id}"
+    listing = f"{table.name}.list:{whole_number(user_id, 'user_id')}"
     values: dict[str, Any] = {"user_id": user_id, "limit": limit + 1}
     if after is not None:
         (values["after_0"],) = values_of(listing, after, [table.c.id])

@@ -131,7 +131,7 @@ def saved(key: str, values: Mapping[str, Any]) -> Script[AIModel]:
         changes = {**values, "is_custom": True}
         if row.is_builtin and not row.is_custom:
             changes["shipped"] = content_of(row)
-        if str(values.get("type", row.type)) != row.type:
+        if values.get("type", row.type) != row.type:
             changes["is_default"] = False  # it was the other type's
         stored = yield from one(update_plan(AIModel, frozenset(changes), versioned=False), **changes, key_id=row.id)
     return stored

@@ -16,10 +16,11 @@ from agentdb.catalog.price_lists import imported
 from agentdb.catalog.prices import ListedModel, cost_of, listed
 from agentdb.catalog.records import PriceReport
 from agentdb.criteria import beyond
+from agentdb.engine.asked import several, texts
 from agentdb.engine.columns import of
 from agentdb.engine.flags import all_true
 from agentdb.engine.plan import Plan
-from agentdb.errors import BadInput, NotFound
+from agentdb.errors import BadInput, NotFound, brief
 from agentdb.page import Page, values_of
 from agentdb.repository import Repository, capped, page_of
 
@@ -88,7 +89,7 @@ class Models(Repository[AIModel]):
         limit, wanted = capped(limit, self.most), _words(capabilities)
         asked = (type, provider_id, is_active, is_custom)
         criteria = {name: value for name, value in zip(_FILTERS, asked, strict=True) if value is not None}
-        listing = f"models.list:{sorted((name, str(value)) for name, value in criteria.items())}:{wanted}"
+        listing = f"models.list:{sorted((name, brief(value)) for name, value in criteria.items())}:{wanted}"
         values: dict[str, Any] = {**criteria, "limit": limit + 1}
         if wanted:
             values["capabilities"] = wanted
@@ -167,7 +168,7 @@ class Models(Repository[AIModel]):
         Cost: one transaction: two reads, one insert for every 512 new models (on SQLite each), one update for each
             model that differs.
         """
-        models = [_listed(place, row) for place, row in enumerate(rows)]
+        models = [_listed(place, row) for place, row in enumerate(several(rows, "rows"))]
         key, times = Counter(model.key for model in models).most_common(1)[0] if models else ("", 0)
         if times > 1:
             raise BadInput(f"the price list has {key!r} {times} times; leave one")
@@ -175,9 +176,7 @@ class Models(Repository[AIModel]):
 
 
 def _words(names: Iterable[str]) -> Sequence[str]:
-    if isinstance(names, str):
-        raise BadInput(f"capabilities are a list of names, not {names!r}")
-    return sorted(set(names))
+    return sorted(set(texts(names, "capabilities")))
 
 
 def _listed(place: int, row: Mapping[str, str | None]) -> ListedModel:

@@ -8,7 +8,8 @@ from decimal import ROUND_HALF_EVEN, Context, Decimal, InvalidOperation
 from typing import Any, Final
 
 from agentdb.catalog.models import AIModel, ModelType
-from agentdb.errors import BadInput
+from agentdb.engine.asked import is_number, is_text, members, whole_number
+from agentdb.errors import BadInput, brief
 
 NANO: Final = Decimal("0.000000001")
 MILLION: Final = 1_000_000
@@ -51,6 +52,9 @@ def listed(row: Mapping[str, str | None]) -> ListedModel:
     Args: row: text by column, as in `COLUMNS`; what is empty or missing is not known. Prices are dollars per token.
     Raises: BadInput naming the model and the column.
     """
+    given: object = row
+    if not isinstance(given, Mapping):
+        raise BadInput(f"a model of a price list is an object of texts, not {type(given).__name__}")
     key = _text(row, "key")
     if not key:
         raise BadInput("a model needs a key")
@@ -108,14 +112,15 @@ def cost_of(
     )
     total = Decimal(0)
     for tokens, price in counted:
-        if tokens < 0:
+        if whole_number(tokens, "a number of tokens") < 0:
             raise BadInput(f"a call takes 0 tokens or more, not {tokens}")
         total = _EXACT.add(total, _EXACT.multiply(Decimal(tokens), price or Decimal(0)))
     total = _EXACT.divide(total, Decimal(MILLION))
-    for unit, quantity in (units or {}).items():
-        many = Decimal(quantity)
+    for unit, quantity in members(units, "units").items():
+        counts = is_number(quantity) or isinstance(quantity, Decimal)
+        many = Decimal(quantity) if counts else Decimal("NaN")
         if not many.is_finite() or not 0 <= many < 2**63:
-            raise BadInput(f"a call takes 0 {unit} or more, not {quantity}")
+            raise BadInput(f"a call takes 0 {unit} or more, not {brief(quantity)}")
         total = _EXACT.add(total, _EXACT.multiply(many, _unit_price(model, unit)))
     return _EXACT.quantize(total, NANO)
 
@@ -132,12 +137,15 @@ def _unit_price(model: AIModel, unit: str) -> Decimal:
     except InvalidOperation:
         amount = Decimal("NaN")
     if not amount.is_finite() or not 0 <= amount < 2**63:
-        raise BadInput(f"model {model.key} has no price for {unit!r}; give its pricing one")
+        raise BadInput(f"model {model.key} has no price for {brief(unit)}; give its pricing one")
     return amount
 
 
 def _text(row: Mapping[str, str | None], column: str) -> str:
-    return (row.get(column) or "").strip()
+    text = row.get(column)
+    if text is not None and not is_text(text):
+        raise BadInput(f"{column} is text in a price list, not {type(text).__name__}")
+    return (text or "").strip()
 
 
 def _whole(key: str, column: str, text: str) -> int | None:
@@ -145,7 +153,7 @@ def _whole(key: str, column: str, text: str) -> int | None:
     if number is None:
         return None
     if number != number.to_integral_value():
-        raise BadInput(f"{key}: {column} is a whole number, not {text!r}")
+        raise BadInput(f"{key}: {column} is a whole number, not {brief(text)}")
     return int(number)
 
 
@@ -168,7 +176,7 @@ def _number(key: str, column: str, text: str) -> Decimal | None:
     try:
         number = Decimal(text)
     except InvalidOperation:
-        raise BadInput(f"{key}: {column} is a number, not {text!r}") from None
+        raise BadInput(f"{key}: {column} is a number, not {brief(text)}") from None
     if not number.is_finite() or not 0 <= number < 2**63:
-        raise BadInput(f"{key}: {column} is a number from 0, not {text!r}")
+        raise BadInput(f"{key}: {column} is a number from 0, not {brief(text)}")
     return number

@@ -16,7 +16,7 @@ from agentdb.engine.columns import of
 from agentdb.engine.connection import Connection, Script, count, one
 from agentdb.engine.plan import Plan
 from agentdb.engine.statements import by_key, insert_one
-from agentdb.errors import BadInput, NotFound
+from agentdb.errors import BadInput, NotFound, brief
 from agentdb.keyring import Keyring
 from agentdb.page import Page
 from agentdb.repository import Repository
@@ -195,7 +195,7 @@ def _sealed(keyring: Keyring, api_key: Any, uuid: UUID) -> bytes:
 
 def _filled(name: Any) -> str:
     if not isinstance(name, str) or not name.strip():
-        raise BadInput(f"a provider's name is text that is not empty, not {name!r}")
+        raise BadInput(f"a provider's name is text that is not empty, not {brief(name)}")
     return name
 
 

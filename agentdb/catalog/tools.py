@@ -10,12 +10,13 @@ from sqlalchemy import Table, bindparam, delete, exists, false, or_, select, tru
 
 from agentdb.catalog.models import Tool, UserTool
 from agentdb.criteria import beyond, column_of, update_plan
+from agentdb.engine.asked import is_text, several, whole_number
 from agentdb.engine.columns import of
 from agentdb.engine.connection import Script, count, one
 from agentdb.engine.folding import ESCAPE, containing, folded
 from agentdb.engine.plan import Plan
 from agentdb.engine.spelling import TextType
-from agentdb.errors import BadInput, InvalidTransition, NotFound
+from agentdb.errors import BadInput, InvalidTransition, NotFound, brief
 from agentdb.page import Page, values_of
 from agentdb.repository import Repository, capped, page_of
 
@@ -120,7 +121,7 @@ class Tools(Repository[Tool]):
         Cost: one read by uq_tools__name, which looks at each tool until the page is full.
         """
         if not isinstance(text, str):
-            raise BadInput(f"a search for tools is for text, not {text!r:.80}")
+            raise BadInput(f"a search for tools is for text, not {brief(text)}")
         if not text.strip() or len(text) > LONGEST_TEXT:
             raise BadInput(f"a search for tools is for 1 to {LONGEST_TEXT} characters, not {len(text)}")
         return await self._listed(text, category, type, is_builtin, user_id=user_id, limit=limit, after=after)
@@ -130,11 +131,14 @@ class Tools(Repository[Tool]):
     ) -> Page[Tool]:
         limit = capped(limit, self.most)
         values = {name: value for name, value in zip(_FILTERS, filters, strict=True) if value is not None}
+        for name, value in values.items():
+            if not (isinstance(value, bool) if name == "is_builtin" else is_text(value)):
+                raise BadInput(f"{name} is {'True or False' if name == 'is_builtin' else 'text'}, not {brief(value)}")
         criteria = frozenset(values)
         if text is not None:
             values["pattern"] = containing(text)
         if user_id is not None:
-            values["user_id"] = user_id
+            values["user_id"] = whole_number(user_id, "user_id")
         listing = f"tools.list:{sorted(values.items())}"
         if after is not None:
             (values["after_0"],) = values_of(listing, after, [_tools.c.name])
@@ -150,7 +154,7 @@ class Tools(Repository[Tool]):
 
     async def add_many(self, rows: Iterable[Mapping[str, Any]]) -> int:
         """Add tools in bulk, all or none, and return how many."""
-        return await super().add_many([searchable(row) for row in rows])
+        return await super().add_many([searchable(row) for row in several(rows, "rows")])
 
     async def update(self, *key: Any, expected_version: int | None = None, **changes: Any) -> Tool:
         """Change columns of a tool, and return it.
@@ -182,12 +186,15 @@ class Tools(Repository[Tool]):
 def searchable(values: Mapping[str, Any]) -> dict[str, Any]:
     """Return a tool's values with what a search compares.
 
-    Raises: BadInput for a name or description that is not text.
+    Raises: BadInput for what is no object, and for a name or description that is not text.
     """
+    columns: object = values
+    if not isinstance(columns, Mapping):
+        raise BadInput(f"a tool is an object of columns, not {type(columns).__name__}")
     given = {name: values[name] for name in _SEARCHED if name in values}
     for name, text in given.items():
         if not isinstance(text, str) or (name == "name" and not text.strip()):
-            raise BadInput(f"tools.{name} is text{' that is not empty' * (name == 'name')}, not {text!r}")
+            raise BadInput(f"tools.{name} is text{' that is not empty' * (name == 'name')}, not {brief(text)}")
     return {**values, **{f"{name}_folded": folded(text) for name, text in given.items()}}
 
 

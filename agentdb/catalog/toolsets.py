@@ -9,12 +9,13 @@ from uuid import UUID
 from sqlalchemy import Table, and_, bindparam, delete, not_, or_, select, true
 
 from agentdb.catalog.models import Agent, AgentTool, Tool
+from agentdb.engine.asked import texts
 from agentdb.engine.columns import of
 from agentdb.engine.connection import Script, count, each, every, one
 from agentdb.engine.functions import among
 from agentdb.engine.plan import Plan
 from agentdb.engine.statements import insert_one
-from agentdb.errors import BadInput, MissingReference, NotFound
+from agentdb.errors import MissingReference, NotFound
 
 _agents: Final[Table] = Agent.__table__  # type: ignore[assignment]
 _tools: Final[Table] = Tool.__table__  # type: ignore[assignment]
@@ -79,9 +80,7 @@ def named(names: Iterable[str]) -> list[str]:
 
     Raises: BadInput for what is not a list of names.
     """
-    if isinstance(names, str):
-        raise BadInput(f"tools are a list of names, not {names!r}")
-    return sorted(set(names))
+    return sorted(set(texts(names, "tools")))
 
 
 def tools_set(agent_id: int, names: Sequence[str]) -> Script[list[Tool]]:

@@ -6,9 +6,9 @@ from collections.abc import Iterable, Mapping
 from functools import partial
 from typing import Any, TypedDict, Unpack
 
-from agentdb.engine.asked import is_text
+from agentdb.engine.asked import is_text, members, texts
 from agentdb.engine.statements import insert_one
-from agentdb.errors import AgentDBError, BadInput, InvalidTransition, NotFound, StaleVersion
+from agentdb.errors import AgentDBError, BadInput, InvalidTransition, NotFound, StaleVersion, brief
 from agentdb.execution.linking import linked, started
 from agentdb.execution.models import AgentSession, AgentSessionStatus
 from agentdb.execution.moving import CHECKPOINT, COUNT, PATCH, PRESENT, marked, move_plan
@@ -68,8 +68,8 @@ class AgentSessions(SessionUpkeep):
             "user_id": user_id,
             "agent_id": agent_id,
             "conversation_id": conversation_id,
-            "context": _object(context or {}, "context"),
-            "variables": _object(variables or {}, "variables"),
+            "context": members(context, "context"),
+            "variables": members(variables, "variables"),
             "template_id": template_id,
             "template_version": template_version,
             "started_at": now,
@@ -145,7 +145,7 @@ class AgentSessions(SessionUpkeep):
         Raises: NotFound; InvalidTransition when the session has ended; BadInput.
         Cost: one statement. Source: RFC 7396.
         """
-        given = {"variables": _object(variables or {}, "variables"), "context": _object(context or {}, "context")}
+        given = {"variables": members(variables, "variables"), "context": members(context, "context")}
         row: AgentSession | None = await self.connection.fetch_one(
             PATCH, {**given, "session_id": session_id, "user_id": user_id, "now": self.connection.now()}
         )
@@ -162,10 +162,10 @@ class AgentSessions(SessionUpkeep):
         Raises: NotFound; InvalidTransition when the session has ended; BadInput.
         Cost: one statement.
         """
-        names = [tools] if isinstance(tools, str) else list(tools)
+        names = [tools] if isinstance(tools, str) else texts(tools, "tools")
         if type(messages) is not int or messages < 0:
-            raise BadInput(f"messages is a whole number from 0, not {messages!r}")
-        if not all(is_text(name) and name for name in names):
+            raise BadInput(f"messages is a whole number from 0, not {brief(messages)}")
+        if not all(names):
             raise BadInput("tools are named by texts that are not empty")
         values = {"session_id": session_id, "user_id": user_id, "messages": messages, "tools": names}
         row: AgentSession | None = await self.connection.fetch_one(COUNT, {**values, "now": self.connection.now()})
@@ -214,9 +214,3 @@ class AgentSessions(SessionUpkeep):
                 f"agent session {session_id} is at version {present.version}, not {expected}; read it again"
             )
         return InvalidTransition(f"agent session {session_id} is {present.status} and {what}")
-
-
-def _object(value: Any, what: str) -> dict[str, Any]:
-    if not isinstance(value, Mapping):
-        raise BadInput(f"{what} is a JSON object, not {type(value).__name__}")
-    return dict(value)

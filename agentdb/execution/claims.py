@@ -7,9 +7,9 @@ from collections.abc import Iterable, Sequence
 from datetime import datetime, timedelta
 from typing import Any, Final
 
-from agentdb.engine.asked import is_text, lasting, whole_number
+from agentdb.engine.asked import is_text, lasting, several, whole_number
 from agentdb.engine.connection import Script, each, every
-from agentdb.errors import BadInput, InvalidTransition
+from agentdb.errors import BadInput, InvalidTransition, brief
 from agentdb.execution.claiming import CLAIM, CLAIM_ONE, Wish, claim, in_order
 from agentdb.execution.finishing import (
     COMPLETE,
@@ -23,8 +23,8 @@ from agentdb.execution.finishing import (
     by_claim,
 )
 from agentdb.execution.models import Execution, ExecutionStatus
-from agentdb.execution.records import Backoff, Beat, Claim, Dice, Turn
-from agentdb.execution.standing import STANDING, Standing, held, holds, refused
+from agentdb.execution.records import Backoff, Beat, Claim, Dice, Turn, check_backoff
+from agentdb.execution.standing import STANDING, Standing, held, holds, refused, shown
 from agentdb.guarded import Guarded
 from agentdb.repository import capped
 
@@ -83,7 +83,7 @@ class Claims(Guarded[Execution]):
 
         Cost: one statement, on a connection that units leave alone, and one more for each claim that it did not find.
         """
-        given = list(claims)
+        given = list(several(claims, "claims"))
         if not given:
             return Beat([], [], [])
         now = self.connection.now()
@@ -139,9 +139,12 @@ class Claims(Guarded[Execution]):
         """
         if not is_text(error):
             raise BadInput(f"an error is told by a text, not {type(error).__name__}")
-        now = self.connection.now()
+        check_backoff(backoff)
+        if not callable(dice):
+            raise BadInput(f"dice are a function, not {type(dice).__name__}")
+        now, whose = self.connection.now(), held(claim)
         rest = timedelta(seconds=backoff.seconds(claim.attempt, dice))
-        values = {**held(claim), "error": error, "retry": retry, "available_at": now + rest, "now": now}
+        values = {**whose, "error": error, "retry": retry, "available_at": now + rest, "now": now}
         status: ExecutionStatus | None = await self.connection.fetch_one(FAIL, values)
         return await self._let_go(claim, status)
 
@@ -161,7 +164,7 @@ class Claims(Guarded[Execution]):
 
         Cost: one statement.
         """
-        given = list(claims)
+        given = list(several(claims, "claims"))
         if not given:
             return 0
         values = {**by_claim(given), "now": self.connection.now()}
@@ -195,7 +198,7 @@ class Claims(Guarded[Execution]):
 
         Cost: one statement (on SQLite one hop and one transaction), and another for each refused claim.
         """
-        pairs = list(finished)
+        pairs = [_pair(pair) for pair in several(finished, "finished")]
         wish, now = self._wish(worker, queue, lease_seconds), self.connection.now()
         limit = capped(n, self.most)
         if not self.connection.chains:
@@ -221,7 +224,7 @@ class Claims(Guarded[Execution]):
     ) -> Wish:
         for name, value in (("worker", worker), ("queue", queue)):
             if not is_text(value) or not value:
-                raise BadInput(f"{name} is a text that is not empty, not {value!r}")
+                raise BadInput(f"{name} is a text that is not empty, not {brief(value)}")
         if most_running is not None and whole_number(most_running, "most_running") < 1:
             raise BadInput(f"most_running is a whole number from 1, not {most_running}")
         return Wish(worker, queue, lasting(lease_seconds, "lease_seconds"), fair, most_running)
@@ -245,6 +248,12 @@ def _complete_and_claim(
     rows = yield from every(CLAIM, **wish.values(now), limit=limit)
     kept = zip(pairs, done, strict=True)
     return {(claim_.id, claim_.attempt) for (claim_, _), id_ in kept if id_ is not None}, in_order(rows)
+
+
+def _pair(given: Any) -> tuple[Claim, Any]:
+    if not isinstance(given, tuple | list) or len(given) != 2:
+        raise BadInput(f"finished: pairs of a claim and its output were expected, and not {type(given).__name__}")
+    return shown(given[0]), given[1]
 
 
 def _claims(rows: Iterable[Execution]) -> list[Claim]:

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import AsyncGenerator
 from typing import Final
 
-from agentdb.engine.asked import is_number
-from agentdb.errors import BadInput
+from agentdb.engine.asked import finite
+from agentdb.errors import BadInput, brief
 from agentdb.execution.claims import BACKOFF, LEASE_SECONDS
 from agentdb.execution.desks import Terms
 from agentdb.execution.queued import Queued
-from agentdb.execution.records import Backoff, Claim
+from agentdb.execution.records import Backoff, Claim, check_backoff
 from agentdb.execution.working import Crew, Handler, work, worker_name
 from agentdb.repository import capped
 
@@ -86,8 +85,12 @@ class Executions(Queued):
         Raises: as `work`.
         """
         terms = self._terms(worker, queue, concurrency, lease_seconds, fair, most_running)
-        if not is_number(drain_seconds) or not 0 <= drain_seconds < math.inf:
-            raise BadInput(f"drain_seconds is a number from 0, not {drain_seconds!r}")
+        # What is wrong with these is no execution's fault, and none shall bear it.
+        if finite(drain_seconds, "drain_seconds") < 0:
+            raise BadInput(f"drain_seconds is a number from 0, not {brief(drain_seconds)}")
+        if not callable(handler):
+            raise BadInput(f"a handler is a function, not {type(handler).__name__}")
+        check_backoff(backoff)
         await Crew(self, terms, handler, backoff).run(drain_seconds)
 
     def _terms(

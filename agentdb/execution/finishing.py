@@ -22,7 +22,8 @@ from agentdb.engine.spelling import FlagType, JsonType
 from agentdb.engine.statements import given_arrays
 from agentdb.execution.claiming import LIMIT, claimed
 from agentdb.execution.models import Execution, ExecutionStatus
-from agentdb.execution.standing import HELD, NOW, RUNS, executions, status, unless_cancelled
+from agentdb.execution.records import Claim
+from agentdb.execution.standing import HELD, NOW, RUNS, executions, shown, status, unless_cancelled
 
 
 @dataclass(frozen=True, slots=True)
@@ -191,6 +192,11 @@ HEARTBEAT: Final = Plan[bool](
 )
 
 
-def by_claim(claims: Sequence[Any]) -> dict[str, list[int]]:
-    """Return claims as the two lists that statements about many take."""
+def by_claim(claims: Sequence[Claim]) -> dict[str, list[int]]:
+    """Return claims as the two lists that statements about many take.
+
+    Raises: BadInput for what is no claim.
+    """
+    for claim in claims:
+        shown(claim)
     return {"execution_id": [claim.id for claim in claims], "held_attempt": [claim.attempt for claim in claims]}

@@ -9,6 +9,7 @@ from typing import Any, Final
 from sqlalchemy import Table, literal_column, select, update
 
 from agentdb import jsons
+from agentdb.engine.asked import fields, several, whole_number
 from agentdb.engine.columns import of
 from agentdb.engine.connection import Connection, Script, count, each, one
 from agentdb.engine.durations import milliseconds_between
@@ -18,7 +19,7 @@ from agentdb.engine.statements import insert_one, insert_or_update
 from agentdb.errors import AgentDBError, BadInput, Conflict, InvalidTransition
 from agentdb.execution.models import ExecutionLog, NodeStatus
 from agentdb.execution.records import Claim
-from agentdb.execution.standing import HELD, STANDING, Standing, executions, held, holds, refused
+from agentdb.execution.standing import HELD, STANDING, Standing, executions, held, holds, refused, shown
 from agentdb.execution.working import error_text
 from agentdb.following import Change, Trail, follow
 from agentdb.guarded import Guarded
@@ -134,7 +135,7 @@ class NodeLogs(Guarded[ExecutionLog]):
         """
         now = self.connection.now()
         row = {
-            "execution_id": claim.id,
+            "execution_id": shown(claim).id,
             "node_id": node_id,
             "attempt": claim.attempt,
             "node_name": name or node_id,
@@ -181,13 +182,12 @@ class NodeLogs(Guarded[ExecutionLog]):
         Raises: Conflict for a node that has a log in this attempt; otherwise as `start`.
         Cost: one transaction of two statements.
         """
-        rows = [self._row(claim, entry) for entry in entries]
+        rows = [self._row(shown(claim), entry) for entry in several(entries, "entries")]
         return await self.connection.run(lambda: _append(claim, rows))
 
     @staticmethod
     def _row(claim: Claim, entry: Mapping[str, Any]) -> dict[str, Any]:
-        if unknown := ", ".join(sorted(set(entry) - _ENTRY)):
-            raise BadInput(f"a node's log has no {unknown}; it has {', '.join(sorted(_ENTRY))}")
+        fields(entry, _ENTRY, "a node's log")
         if not {"node_id", "status"} <= set(entry):
             raise BadInput("a node's log needs node_id and status")
         return {"node_name": entry["node_id"], **entry, "execution_id": claim.id, "attempt": claim.attempt}
@@ -217,7 +217,7 @@ class NodeLogs(Guarded[ExecutionLog]):
         Raises: BadInput in a unit, or for a cursor of something else; Unavailable when the database is closed.
         Cost: one read for each 200 changes, by (execution_id, tx, id).
         """
-        trail = Trail(ExecutionLog, ("execution_id", execution_id))
+        trail = Trail(ExecutionLog, ("execution_id", whole_number(execution_id, "execution_id")))
         return follow(self.connection, trail, after=after, poll_seconds=poll_seconds)
 
     async def step(
@@ -245,9 +245,10 @@ class NodeLogs(Guarded[ExecutionLog]):
         """
         if self._in_unit:
             raise BadInput("a step acts outside any transaction; use db.execution.node_logs, not the unit's")
-        done: ExecutionLog | None = await self.connection.fetch_one(
-            _DONE, {"execution_id": claim.id, "node_id": node_id}
-        )
+        if not callable(act):
+            raise BadInput(f"what a node does is a function, not {type(act).__name__}")
+        asked = {"execution_id": shown(claim).id, "node_id": node_id}
+        done: ExecutionLog | None = await self.connection.fetch_one(_DONE, asked)
         if done is not None:
             return done.output
         await self.start(claim, node_id, name=name, input=input)

@@ -6,8 +6,8 @@ from collections.abc import AsyncGenerator, Iterable, Mapping
 from datetime import datetime
 from typing import Any, Final
 
-from agentdb.engine.asked import is_text, whole_number
-from agentdb.errors import BadInput, InvalidTransition
+from agentdb.engine.asked import fields, is_text, moment, several, whole_number
+from agentdb.errors import BadInput, InvalidTransition, brief
 from agentdb.execution.claims import Claims, later
 from agentdb.execution.enqueueing import (
     BY_KEY,
@@ -113,12 +113,11 @@ class Queued(Claims):
         Raises: as `enqueue`.
         Cost: one transaction; on PostgreSQL those without a key are one statement.
         """
-        given = [self._row(row) for row in rows]
+        given = [self._row(row) for row in several(rows, "rows")]
         return await self.connection.run(lambda: enqueue_all(given))
 
     def _row(self, given: Mapping[str, Any]) -> dict[str, Any]:
-        if unknown_ := ", ".join(sorted(set(given) - _FIELDS)):
-            raise BadInput(f"an execution has no {unknown_}; it has {', '.join(sorted(_FIELDS))}")
+        fields(given, _FIELDS, "an execution")
         if missing := ", ".join(sorted(_NEEDED - set(given))):
             raise BadInput(f"an execution needs {missing}")
         row = {**_DEFAULTS, **given}
@@ -133,8 +132,8 @@ class Queued(Claims):
         if available_at is not None and delay:
             raise BadInput("say delay_seconds or available_at, not both")
         if type(row["max_attempts"]) is not int or row["max_attempts"] < 1:
-            raise BadInput(f"max_attempts is a whole number from 1, not {row['max_attempts']!r}")
-        return {**row, "available_at": available_at or later(self.connection.now(), delay)}
+            raise BadInput(f"max_attempts is a whole number from 1, not {brief(row['max_attempts'])}")
+        return {**row, "available_at": later(self.connection.now(), delay) if available_at is None else available_at}
 
     async def cancel(self, execution_id: int) -> ExecutionStatus:
         """Cancel an execution: one that waits at once; the worker of one that runs is asked at its heartbeat.
@@ -180,6 +179,8 @@ class Queued(Claims):
 
         Cost: one read by ix_executions__failed.
         """
+        if not is_text(queue):
+            raise BadInput(f"a queue is named by a text, not {type(queue).__name__}")
         limit = capped(limit, self.most)
         listing = f"executions: dead letters of {queue}"
         values: dict[str, Any] = {"queue": queue, "limit": limit + 1}
@@ -195,7 +196,7 @@ class Queued(Claims):
 
         Cost: one statement by ix_executions__finished.
         """
-        values = {"before": before, "limit": capped(limit, self.most)}
+        values = {"before": moment(before, "before"), "limit": capped(limit, self.most)}
         return len(await self.connection.fetch_all(PRUNE, values))
 
     def follow(
@@ -216,7 +217,7 @@ class Queued(Claims):
         Cost: one read for each 200 changes, by (execution_id, id).
         """
         # By number: whoever changes an execution or its logs has locked it before the number is drawn.
-        trail = Trail(ExecutionChange, ("execution_id", execution_id), appended=True)
+        trail = Trail(ExecutionChange, ("execution_id", whole_number(execution_id, "execution_id")), appended=True)
         return follow(self.connection, trail, after=after, poll_seconds=poll_seconds)
 
     async def _not(self, execution_id: int, changed: str) -> Exception:

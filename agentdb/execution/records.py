@@ -6,9 +6,10 @@ import asyncio
 import random
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Final
+from typing import Any, Final
 
 from agentdb.engine.asked import lasting
+from agentdb.errors import BadInput
 from agentdb.execution.models import Execution, ExecutionStatus
 
 Dice = Callable[[], float]  # from 0 up to 1
@@ -107,3 +108,12 @@ class Backoff:
         """Return how long to rest after an attempt, from 1."""
         doubled = self.first_seconds * 2.0 ** min(attempt - 1, LONGEST_EXPONENT)
         return dice() * min(doubled, self.longest_seconds)
+
+
+def check_backoff(backoff: Any) -> None:
+    """Check how long what has failed rests.
+
+    Raises: BadInput for what does not say.
+    """
+    if not isinstance(backoff, Backoff):
+        raise BadInput(f"a backoff is a Backoff, not {type(backoff).__name__}")

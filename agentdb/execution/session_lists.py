@@ -9,9 +9,10 @@ from typing import Any, Final
 from sqlalchemy import Table, bindparam, select
 
 from agentdb.criteria import beyond
+from agentdb.engine.asked import whole_number
 from agentdb.engine.columns import of
 from agentdb.engine.plan import Plan
-from agentdb.errors import BadInput
+from agentdb.errors import BadInput, brief
 from agentdb.execution.models import AgentSession, AgentSessionStatus
 from agentdb.execution.moving import LIVE, is_one_of
 from agentdb.guarded import Guarded
@@ -87,10 +88,11 @@ class SessionLists(Guarded[AgentSession]):
         limit: int,
         after: str | None,
     ) -> Page[AgentSession]:
-        limit, listing = capped(limit, self.most), f"agent_sessions:{whose}:{key}:{','.join(which)}"
+        limit = capped(limit, self.most)
         values: dict[str, Any] = {"limit": limit + 1}
         if whose is not None:
-            values[whose] = key
+            values[whose] = whole_number(key, whose)
+        listing = f"agent_sessions:{whose}:{key}:{','.join(which)}"
         if after is not None:
             places = values_of(listing, after, [_sessions.c.last_active_at, _sessions.c.id])
             values |= {f"after_{place}": value for place, value in enumerate(places)}
@@ -104,5 +106,5 @@ def _known(statuses: Statuses) -> tuple[AgentSessionStatus, ...]:
     try:
         wanted = {AgentSessionStatus(one) for one in given}
     except (ValueError, TypeError):
-        raise BadInput(f"statuses are some of {', '.join(AgentSessionStatus)}, not {statuses!r}") from None
+        raise BadInput(f"statuses are some of {', '.join(AgentSessionStatus)}, not {brief(statuses)}") from None
     return tuple(one for one in AgentSessionStatus if one in wanted)

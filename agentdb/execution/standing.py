@@ -11,7 +11,7 @@ from sqlalchemy.sql import ColumnElement
 
 from agentdb.engine.columns import of
 from agentdb.engine.plan import Plan
-from agentdb.errors import AgentDBError, InvalidTransition, NotFound, StaleVersion
+from agentdb.errors import AgentDBError, BadInput, InvalidTransition, NotFound, StaleVersion, brief
 from agentdb.execution.models import Execution, ExecutionStatus
 from agentdb.execution.records import Claim
 
@@ -72,8 +72,22 @@ STANDING: Final = Plan[Standing](
 )
 
 
+def shown(claim: Any) -> Claim:
+    """Return a claim as it was given.
+
+    Raises: BadInput for what is none.
+    """
+    if not isinstance(claim, Claim) or type(claim.id) is not int or type(claim.attempt) is not int:
+        raise BadInput(f"a claim is what claim() returned, not {brief(claim)}")
+    return claim
+
+
 def held(claim: Claim) -> dict[str, int]:
-    """Return the parameters of `HELD`."""
+    """Return the parameters of `HELD`.
+
+    Raises: BadInput for what is no claim.
+    """
+    shown(claim)
     return {"execution_id": claim.id, "held_attempt": claim.attempt}
 
 

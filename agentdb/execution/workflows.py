@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from agentdb.engine.asked import whole_number
 from agentdb.engine.connection import Script, one
 from agentdb.engine.plan import Plan
 from agentdb.engine.statements import insert_one
-from agentdb.errors import BadInput, InvalidTransition, NotFound, StaleVersion
+from agentdb.errors import BadInput, InvalidTransition, NotFound, StaleVersion, brief
 from agentdb.execution.definitions import Problem, told
 from agentdb.execution.graphs import Graph, validate
 from agentdb.execution.models import Execution, Workflow, WorkflowStatus, WorkflowVersion
@@ -37,7 +38,7 @@ class Workflows(Guarded[Workflow]):
         Raises: BadInput, for an active one with all its problems, and nothing is stored; MissingReference.
         """
         if activate:
-            _refuse(validate(definition), f"workflow {name!r}")
+            _refuse(validate(definition), f"workflow {brief(name)}")
         status = WorkflowStatus.active if activate else WorkflowStatus.draft
         row = {"user_id": user_id, "name": name, "definition": definition, "description": description, "status": status}
         now = self.connection.now()
@@ -92,6 +93,8 @@ class Workflows(Guarded[Workflow]):
         Raises: BadInput with all problems; InvalidTransition when it is active or archived; StaleVersion when the
             definition is of another version; NotFound.
         """
+        if expected_version is not None:
+            whole_number(expected_version, "expected_version")
         while True:
             present = await self.get(workflow_id)
             if expected_version not in (None, present.version):
@@ -137,6 +140,9 @@ class Workflows(Guarded[Workflow]):
 
         Raises: NotFound when it is not there any more, or was never active.
         """
+        given: object = execution
+        if not isinstance(given, Execution):
+            raise BadInput(f"the graph of an execution was asked for, not of {type(given).__name__}")
         return await self.graph(execution.workflow_id, execution.workflow_version)
 
     async def graph(self, workflow_id: int, version: int) -> Graph:

@@ -10,7 +10,7 @@ from enum import StrEnum, auto
 from typing import Final
 
 from agentdb.engine.asked import is_text
-from agentdb.errors import BadInput
+from agentdb.errors import BadInput, brief
 from agentdb.supervisor.models import UserStatus
 
 
@@ -78,7 +78,12 @@ class Access:
 
 
 def matching(action: str, resource: str) -> list[tuple[str, str]]:
-    """Return each pair of resource and action that allows an action on a resource."""
+    """Return each pair of resource and action that allows an action on a resource.
+
+    Raises: BadInput for what is not text.
+    """
+    if not (is_text(action) and is_text(resource)):
+        raise BadInput("what a user may do is asked by two texts: an action, and a resource")
     return [(of, doing) for of in {resource, ALL} for doing in {action, ALL}]
 
 
@@ -97,4 +102,14 @@ def known(permission: str) -> str:
     """
     if is_text(permission) and (permission in _NAMES or _SPELLED(permission)):
         return str(permission)
-    raise BadInput(f"{permission!r} is no permission; there are {', '.join(sorted(_NAMES))}, and resource:action")
+    raise BadInput(f"{brief(permission)} is no permission; there are {', '.join(sorted(_NAMES))}, and resource:action")
+
+
+def named(permission: str) -> str:
+    """Return a permission as it may be stored, one that is not known any more too.
+
+    Raises: BadInput for what is not text.
+    """
+    if not is_text(permission):
+        raise BadInput(f"a permission is a text, not {type(permission).__name__}")
+    return str(permission)

@@ -10,11 +10,11 @@ from typing import Any, Final
 from sqlalchemy import Table, bindparam, select
 
 from agentdb.criteria import beyond
-from agentdb.engine.asked import is_number, moment
+from agentdb.engine.asked import is_number, members, moment, whole_number
 from agentdb.engine.columns import of
 from agentdb.engine.connection import Connection
 from agentdb.engine.plan import Plan
-from agentdb.errors import BadInput, NotFound
+from agentdb.errors import BadInput, NotFound, brief
 from agentdb.page import Page, values_of
 from agentdb.repository import capped, page_of
 from agentdb.supervisor import access_keys, provider_keys
@@ -119,7 +119,7 @@ class ApiKeys:
             "name": _filled(name, "a key's name"),
             "scopes": checked_scopes(scopes),
             "expires_at": _in_the_future(expires_at, now),
-            "metadata": dict(metadata or {}),
+            "metadata": members(metadata, "metadata"),
         }
         key = await self.connection.run(partial(access_keys.issue, given, by=by, now=now))
         return Issued(key, plaintext)
@@ -139,7 +139,7 @@ class ApiKeys:
         Cost: one transaction of four statements.
         """
         if not is_number(overlap_seconds) or not 0 <= overlap_seconds <= LONGEST_OVERLAP_SECONDS:
-            raise BadInput(f"an overlap has 0 to {LONGEST_OVERLAP_SECONDS:,} seconds, not {overlap_seconds!r}")
+            raise BadInput(f"an overlap has 0 to {LONGEST_OVERLAP_SECONDS:,} seconds, not {brief(overlap_seconds)}")
         plaintext, now = new_key(), self.connection.now()
         given: dict[str, Any] = _proof(plaintext)
         if expires_at is not None:
@@ -195,7 +195,7 @@ class ApiKeys:
         """
         secret = _filled(secret, "a provider's key")
         place = {"user_id": user_id, "provider_id": provider_id, "name": _filled(name, "a key's name")}
-        given = {"prefix": hint_of(secret), "expires_at": expires_at, "metadata": dict(metadata or {})}
+        given = {"prefix": hint_of(secret), "expires_at": expires_at, "metadata": members(metadata, "metadata")}
         keyring, uuid = self.connection.keyring, uuid7()
         return await self.connection.run(partial(provider_keys.store, place, given, secret, uuid, keyring, by=by))
 
@@ -257,7 +257,7 @@ class ApiKeys:
         Cost: one read by ix_api_keys__user_id.
         """
         limit = capped(limit, self.most)
-        listing = f"api_keys:{user_id}:{kind}"
+        listing = f"api_keys:{whole_number(user_id, 'user_id')}:{brief(kind)}"
         values: dict[str, Any] = {"user_id": user_id, "limit": limit + 1}
         if kind is not None:
             values["kind"] = kind

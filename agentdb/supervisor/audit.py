@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any, Final, NoReturn
 
-from agentdb.auditing import ACTOR, ONES_OWN_ACTS, entry_of, entry_statement
+from agentdb.auditing import ACTOR, ONES_OWN_ACTS, entry_of, entry_statement, spelled
 from agentdb.engine.plan import Plan
 from agentdb.engine.scoping.beyond import beyond_tenant
 from agentdb.errors import ReadOnly
@@ -73,7 +73,7 @@ class Audit(Guarded[AuditLog]):
 
         Cost: one read by ix_audit_log__entity_entity_id_id.
         """
-        return await self.page(newest_first=True, limit=limit, after=after, entity=entity, entity_id=str(entity_id))
+        return await self.page(newest_first=True, limit=limit, after=after, entity=entity, entity_id=spelled(entity_id))
 
     async def between(
         self,

@@ -6,13 +6,13 @@ import base64
 import hashlib
 import re
 import secrets
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Final
 from uuid import UUID
 
-from agentdb.engine.asked import is_text
+from agentdb.engine.asked import texts
 from agentdb.errors import BadInput
 from agentdb.supervisor.models import ApiKeyKind, UserKind
 
@@ -118,7 +118,7 @@ def checked_scopes(scopes: Sequence[Any]) -> list[str]:
 
     Raises: BadInput for what is not a list of words.
     """
-    words = not is_text(scopes) and isinstance(scopes, Iterable)
-    if not words or not all(is_text(scope) and scope for scope in scopes):
-        raise BadInput(f"scopes are a list of words, not {scopes!r}")
-    return list(dict.fromkeys(scopes))
+    words = texts(scopes, "scopes")
+    if not all(words):
+        raise BadInput("scopes are a list of words, none of which is empty")
+    return list(dict.fromkeys(words))

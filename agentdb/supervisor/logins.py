@@ -10,6 +10,7 @@ from sqlalchemy import Table, bindparam, delete, select, update
 
 from agentdb.auditing import recorded
 from agentdb.criteria import beyond
+from agentdb.engine.asked import members, whole_number
 from agentdb.engine.columns import of
 from agentdb.engine.connection import Script, count, one
 from agentdb.engine.plan import Plan
@@ -102,7 +103,7 @@ _PURGE: Final = Plan[None](delete(_sessions).where(_sessions.c.id.in_(select(_ov
 
 def revoked(user_id: int, but: int | None = None) -> Script[int]:
     """Within a script: end a user's sessions, all or all but one, and return how many."""
-    return (yield from count(_REVOKE_ALL, user_id=user_id, but=but or 0))
+    return (yield from count(_REVOKE_ALL, user_id=user_id, but=0 if but is None else but))
 
 
 class Logins(Guarded[Session]):
@@ -131,7 +132,7 @@ class Logins(Guarded[Session]):
         Raises: NotFound; InvalidTransition for a user who is not active; BadInput.
         Cost: one transaction of three statements.
         """
-        content = dict(data or {})
+        content = members(data, "data")
         if len(encode(content)) > LARGEST_JSON:
             raise BadInput(
                 f"the data of a login session has up to {LARGEST_JSON:,} characters of JSON; keep less in it"
@@ -204,7 +205,7 @@ class Logins(Guarded[Session]):
         """
         limit = capped(limit, self.most)
         values: dict[str, Any] = {"user_id": user_id, "now": self.connection.now(), "limit": limit + 1}
-        listing = f"logins:{user_id}"
+        listing = f"logins:{whole_number(user_id, 'user_id')}"
         if after is not None:
             (values["after_0"],) = values_of(listing, after, [_sessions.c.id])
         rows = await self.connection.fetch_all(_OF_USER if after is None else _MORE_OF_USER, values)

@@ -8,13 +8,13 @@ from typing import Any, Final
 from sqlalchemy import Table, and_, bindparam, delete, exists, or_, select, update
 
 from agentdb.auditing import recorded
-from agentdb.engine.asked import is_text, whole_number
+from agentdb.engine.asked import is_text, texts, whole_number
 from agentdb.engine.columns import of
 from agentdb.engine.connection import Script, count, one
 from agentdb.engine.plan import Plan
 from agentdb.engine.quantities import WholeType
 from agentdb.engine.statements import insert_one
-from agentdb.errors import BadInput, NotFound, StaleVersion
+from agentdb.errors import BadInput, NotFound, StaleVersion, brief
 from agentdb.guarded import Guarded
 from agentdb.supervisor.logins import revoked
 from agentdb.supervisor.models import PasskeyCredential, User, UserStatus
@@ -182,9 +182,9 @@ def credential_values(
 
     Raises: BadInput.
     """
-    names = [transports] if isinstance(transports, str) else list(transports)
-    if not all(is_text(name) and "," not in name for name in names):
-        raise BadInput(f"a transport is one word, such as 'usb', without commas: {names!r}")
+    names = [transports] if isinstance(transports, str) else texts(transports, "transports")
+    if any("," in name for name in names):
+        raise BadInput(f"a transport is one word, such as 'usb', without commas: {brief(names)}")
     if not credential_id or not public_key or whole_number(counter, "a passkey's counter") < 0:
         raise BadInput("a passkey has a credential id, a public key, and a counter from 0")
     return {

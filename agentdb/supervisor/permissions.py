@@ -24,7 +24,7 @@ from agentdb.engine.statements import insert_one
 from agentdb.errors import InvalidTransition, MissingReference, NotFound
 from agentdb.page import Page, values_of
 from agentdb.repository import capped, page_of
-from agentdb.supervisor.access import ALL, Access, Holder, Permission, allowing, known
+from agentdb.supervisor.access import ALL, Access, Holder, Permission, allowing, known, named
 from agentdb.supervisor.models import Policy, Role, RolePolicy, User, UserPermission, UserStatus
 
 _users: Final[Table] = User.__table__  # type: ignore[assignment]
@@ -251,7 +251,7 @@ class Permissions:
         Raises: InvalidTransition for ``supervisor_admin`` of the last administrator.
         Cost: one transaction of one to four statements.
         """
-        return await self.connection.run(partial(_revoke, user_id, str(permission), by))
+        return await self.connection.run(partial(_revoke, user_id, named(permission), by))
 
     async def of_user(self, user_id: int) -> list[UserPermission]:
         """Return what was given to a user directly, by name.
@@ -266,8 +266,8 @@ class Permissions:
         Cost: one read by ix_user_permissions__permission_id.
         """
         limit = capped(limit, self.most)
-        listing = f"user_permissions:{permission}"
-        values: dict[str, Any] = {"permission": str(permission), "limit": limit + 1}
+        listing = f"user_permissions:{named(permission)}"
+        values: dict[str, Any] = {"permission": named(permission), "limit": limit + 1}
         if after is not None:
             (values["after_0"],) = values_of(listing, after, [_granted.c.id])
         rows = await self.connection.fetch_all(_HOLDERS if after is None else _MORE_HOLDERS, values)

@@ -13,7 +13,7 @@ from agentdb.criteria import delete_plan, update_plan
 from agentdb.engine.connection import Script, count, one
 from agentdb.engine.plan import Plan
 from agentdb.engine.statements import insert_one, insert_unless_there
-from agentdb.errors import BadInput, NotFound
+from agentdb.errors import BadInput, NotFound, brief
 from agentdb.guarded import Guarded
 from agentdb.page import Page
 from agentdb.supervisor.models import Policy
@@ -100,7 +100,7 @@ def pair_of(policy: Any) -> Allowed:
     match policy:
         case (str(resource), str(action)) if resource and action:
             return resource, action
-    raise BadInput(f"a policy is a pair of resource and action, not {policy!r}")
+    raise BadInput(f"a policy is a pair of resource and action, not {brief(policy)}")
 
 
 def _checked(name: Any, resource: Any, action: Any) -> dict[str, str]:
@@ -110,7 +110,7 @@ def _checked(name: Any, resource: Any, action: Any) -> dict[str, str]:
 
 def _word(column: str, value: Any) -> str:
     if not isinstance(value, str) or not value:
-        raise BadInput(f"a policy's {column} is text that is not empty, not {value!r}")
+        raise BadInput(f"a policy's {column} is text that is not empty, not {brief(value)}")
     return value
 
 

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from agentdb.engine.folding import folded
-from agentdb.errors import BadInput
+from agentdb.errors import BadInput, brief
 
 SEARCHED: Final = ("username", "email", "title")
 # Columns of which more is to be kept than their value, and what keeps it.
@@ -35,8 +35,12 @@ def plain(values: Mapping[str, Any]) -> Mapping[str, Any]:
 def new(values: Mapping[str, Any]) -> Mapping[str, Any]:
     """Return the values of a new user.
 
-    Raises: BadInput when it brings an id and a lead, with which a circle could begin, or what proves who a user is.
+    Raises: BadInput for what is no object, and when it brings an id and a lead, with which a circle could begin, or
+        what proves who a user is.
     """
+    given: object = values
+    if not isinstance(given, Mapping):
+        raise BadInput(f"a user is an object of columns, not {type(given).__name__}")
     for name in ("password_hash", "runtime_key_hash"):
         if values.get(name) is not None:
             raise BadInput(f"a user is added without users.{name}; use {_ELSEWHERE[name]} afterwards")
@@ -49,7 +53,7 @@ def normal(values: Mapping[str, Any]) -> dict[str, Any]:
     """Return a user's values with the name checked, the address normalised, and what a search compares."""
     normal = dict(values)
     if "username" in normal and not (isinstance(normal["username"], str) and _USERNAME(normal["username"])):
-        raise BadInput(f"a username has 1 to 64 letters, digits, '_' and '-', not {normal['username']!r}")
+        raise BadInput(f"a username has 1 to 64 letters, digits, '_' and '-', not {brief(normal['username'])}")
     if normal.get("email") is not None:
         normal["email"] = address(normal["email"])
     for name in SEARCHED:
@@ -68,5 +72,5 @@ def address(email: Any) -> str:
         raise BadInput(f"an e-mail address is text, not {type(email).__name__}")
     address = email.strip().lower()
     if not _EMAIL(address):
-        raise BadInput(f"{email!r} is not an e-mail address; write name@domain")
+        raise BadInput(f"{brief(email)} is not an e-mail address; write name@domain")
     return address

@@ -10,6 +10,7 @@ from sqlalchemy import Table, bindparam, delete, select, update
 
 from agentdb.auditing import recorded
 from agentdb.criteria import delete_plan, update_plan
+from agentdb.engine.asked import several
 from agentdb.engine.columns import of
 from agentdb.engine.connection import Script, count, each, every, one
 from agentdb.engine.functions import among
@@ -138,7 +139,7 @@ class Roles(Guarded[Role]):
         Raises: NotFound for an unknown role, or naming every pair that is no policy.
         Cost: one transaction of three statements, and two for each pair that is new to the role.
         """
-        wanted = frozenset(pair_of(policy) for policy in policies)
+        wanted = frozenset(pair_of(policy) for policy in several(policies, "policies"))
         return await self.connection.run(partial(_change, role_id, lambda _: wanted, by))
 
     async def add_policy(self, role_id: int, resource: str, action: str, *, by: int | None) -> Sequence[Policy]:

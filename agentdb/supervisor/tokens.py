@@ -8,7 +8,7 @@ from datetime import datetime, timedelta
 from typing import Final
 
 from agentdb.engine.asked import is_number
-from agentdb.errors import BadInput
+from agentdb.errors import BadInput, brief
 
 _BYTES: Final = 32
 
@@ -34,5 +34,5 @@ def ending(what: str, now: datetime, ttl_seconds: float, longest_seconds: float)
     Raises: BadInput, with ``what`` it is, for a time that is not above zero, or beyond the longest.
     """
     if not is_number(ttl_seconds) or not 0 < ttl_seconds <= longest_seconds:
-        raise BadInput(f"{what} lives for up to {longest_seconds} seconds, not {ttl_seconds!r}")
+        raise BadInput(f"{what} lives for up to {longest_seconds} seconds, not {brief(ttl_seconds)}")
     return now + timedelta(seconds=ttl_seconds)

@@ -8,13 +8,14 @@ from typing import Any, Final
 
 from sqlalchemy import Table, bindparam, or_, select
 
+from agentdb.engine.asked import several, whole_number
 from agentdb.engine.columns import of
 from agentdb.engine.connection import one
 from agentdb.engine.folding import ESCAPE, containing
 from agentdb.engine.plan import Plan
 from agentdb.engine.spelling import TextType
 from agentdb.engine.statements import insert_one, insert_unless_there
-from agentdb.errors import BadInput, NotFound
+from agentdb.errors import BadInput, NotFound, brief
 from agentdb.page import Page, values_of
 from agentdb.repository import Repository, capped, page_of
 from agentdb.supervisor.edits import updated, upserted
@@ -151,7 +152,7 @@ class Users(Repository[User]):
         asked = {"kind": kind, "status": status}
         criteria: dict[str, Any] = {name: value for name, value in asked.items() if value is not None}
         pattern = containing(text)
-        listing = f"users.search:{pattern}:{sorted(criteria.items())}"
+        listing = f"users.search:{pattern}:{sorted((name, brief(value)) for name, value in criteria.items())}"
         values = {**criteria, "pattern": pattern, "limit": limit + 1}
         if after is not None:
             (values["after_0"],) = values_of(listing, after, [_users.c.username])
@@ -167,6 +168,8 @@ class Users(Repository[User]):
         Cost: one transaction of four statements.
         """
         values = normal({"username": username})
+        if expected_version is not None:
+            whole_number(expected_version, "expected_version")
         return await self.connection.run(lambda: renamed(user_id, values, expected_version, by))
 
     async def disable(self, user_id: int, *, by: int | None = None) -> User:
@@ -221,7 +224,7 @@ class Users(Repository[User]):
 
     async def add_many(self, rows: Iterable[Mapping[str, Any]]) -> int:
         """Add users in bulk, all or none, and return how many; as `add`."""
-        given = list(map(new, rows))
+        given = list(map(new, several(rows, "rows")))
         if any(row.get("lead_user_id") is not None for row in given):
             raise BadInput("users who are added in bulk have no lead yet; use leads.set_lead() afterwards")
         return await super().add_many([normal(row) for row in given])
@@ -240,6 +243,8 @@ class Users(Repository[User]):
         user_id = self._key(key)["id"]
         self.check_changes(changes)
         values = normal(plain(changes))
+        if expected_version is not None:
+            whole_number(expected_version, "expected_version")
         return await self.connection.run(lambda: updated(user_id, values, expected_version, by))
 
     async def upsert(self, *, on: Sequence[str], by: int | None = None, **values: Any) -> User:
