@@ -117,7 +117,8 @@ class Embedder:
                 async with asyncio.TaskGroup() as group:
                     works = [group.create_task(self._work(documents, claim)) for claim in claims]
             except ExceptionGroup as troubles:  # the first one stopped the others
-                raise troubles.exceptions[0] from None
+                trouble = troubles.exceptions[0]
+                raise trouble from trouble.__cause__  # the driver's own error stays with it
             done = sum((work.result() for work in works), done)
         return done
 

@@ -12,6 +12,7 @@ from sqlalchemy import Table, and_, exists, func, literal, or_, select
 from sqlalchemy.sql import ColumnElement
 
 from agentdb.conversation.models import Conversation, Resource
+from agentdb.engine.asked import whole_number
 from agentdb.engine.blobs import Vector as Numbers
 from agentdb.engine.columns import of
 from agentdb.engine.connection import Connection, Script, every, one
@@ -20,7 +21,7 @@ from agentdb.engine.plan import Plan
 from agentdb.engine.vectors.expressions import nearest, says, tagged
 from agentdb.engine.vectors.indexing import CANDIDATES, IndexKind, found_by_index, setting
 from agentdb.engine.vectors.ranking import Distance, apart, keys, norm, order, score, settled
-from agentdb.errors import BadInput, brief
+from agentdb.errors import BadInput
 from agentdb.knowledge.models import Vector, VectorCollection
 from agentdb.knowledge.records import Match
 
@@ -119,8 +120,8 @@ def check_effort(effort: Any) -> None:
 
     Raises: BadInput for what is no whole number from 1.
     """
-    if effort is not None and (type(effort) is not int or effort < 1):
-        raise BadInput(f"effort is a whole number from 1, not {brief(effort)}")
+    if effort is not None and whole_number(effort, "effort") < 1:
+        raise BadInput(f"effort is a whole number from 1, not {effort}")
 
 
 def narrowed(tags: Any, metadata: Any, within: Mapping[str, int | None]) -> tuple[Which, dict[str, Any]]:

@@ -8,7 +8,7 @@ from typing import Any, Final
 
 from sqlalchemy import delete, exists, select
 
-from agentdb.engine.asked import finite, is_text, members, several, texts, whole_numbers
+from agentdb.engine.asked import finite, is_text, members, several, spelled, texts, whole_numbers
 from agentdb.engine.columns import of
 from agentdb.engine.connection import Script, each
 from agentdb.engine.containing import tags_given
@@ -16,7 +16,7 @@ from agentdb.engine.functions import among
 from agentdb.engine.plan import Plan
 from agentdb.engine.statements import insert_or_update
 from agentdb.engine.vectors.ranking import comparable
-from agentdb.errors import BadInput, brief
+from agentdb.errors import BadInput
 from agentdb.guarded import Guarded
 from agentdb.knowledge.collections import FIND, collections, missing
 from agentdb.knowledge.models import Vector, VectorCollection
@@ -202,9 +202,7 @@ async def _checked(collection: VectorCollection, rows: Iterable[Mapping[str, Any
         if not isinstance(row, Mapping):
             raise BadInput(f"row {place}: a vector is given as an object, not {type(row).__name__}")
         if unknown := set(row) - DESCRIBING:
-            name = min(unknown, key=brief)
-            told = name if is_text(name) else brief(name)
-            raise BadInput(f"row {place}: a vector has no {told}; it has {', '.join(sorted(DESCRIBING))}")
+            raise BadInput(f"row {place}: a vector has no {spelled(unknown)}; it has {', '.join(sorted(DESCRIBING))}")
         if "embedding" not in row:
             raise BadInput(f"row {place} has no embedding")
         given = {**row, "collection_id": collection.id}

@@ -6,9 +6,10 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 import pytest
+from sqlalchemy import text
 
 from agentdb.database import Database
-from agentdb.errors import BadInput, Unavailable
+from agentdb.errors import BadInput, SchemaMismatch, Unavailable
 from agentdb.knowledge.embedding import Embedder
 from agentdb.knowledge.models import ProcessingStatus
 from agentdb.knowledge.records import Chunk, DocumentClaim
@@ -161,6 +162,21 @@ async def test_a_database_that_does_not_answer_is_told_as_everywhere(db: Databas
 
     with pytest.raises(Unavailable):
         await Embedder(last, "m").run(documents)
+
+
+async def test_what_the_driver_said_stays_with_the_error(db: Database) -> None:
+    documents = db.knowledge.documents
+    await documents.create((await make_user(db)).id, "t", "green and black")
+
+    async def last(texts: list[str]) -> list[list[float]]:
+        async with db.write() as unit:
+            await unit.session.execute(text("ALTER TABLE knowledge_base RENAME TO elsewhere"))
+        return await embed(texts)
+
+    with pytest.raises(SchemaMismatch) as refused:
+        await Embedder(last, "m").run(documents)
+
+    assert refused.value.__cause__ is not None
 
 
 async def test_a_memory_that_cannot_be_compared_is_refused(db: Database, subtests: pytest.Subtests) -> None:

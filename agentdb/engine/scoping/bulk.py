@@ -9,11 +9,12 @@ from typing import Any, Final
 
 from sqlalchemy import Table, insert, select
 
+from agentdb.engine.asked import spelled
 from agentdb.engine.columns import MISSING, bound_columns, column_default
 from agentdb.engine.connection import Script, count, each
 from agentdb.engine.plan import Plan
 from agentdb.engine.statements import bulk_plan, given_arrays
-from agentdb.errors import BadInput, brief
+from agentdb.errors import BadInput
 
 ROWS_AT_ONCE: Final = 5_000
 
@@ -48,9 +49,7 @@ def _complete(table: Table, keys: Sequence[str], row: Mapping[str, Any], place: 
     """Return a row with its defaults."""
     unknown = set(row) - set(keys)
     if unknown:
-        raise BadInput(
-            f"{table.name} has no column {brief(min(unknown, key=brief))} that is given (row {place} of the call)"
-        )
+        raise BadInput(f"{table.name} has no {spelled(unknown)} that is given (row {place} of the call)")
     complete = {}
     for key in keys:
         value = row.get(key, MISSING)
